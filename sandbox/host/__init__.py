@@ -1,0 +1,1 @@
+"""The machine outside: one module per outside thing."""

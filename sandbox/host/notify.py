@@ -1,0 +1,21 @@
+"""systemd's notification protocol (sd_notify(3)): READY, STATUS, STOPPING; silent elsewhere."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(**fields: str) -> None:
+    """Send ``NAME=value`` lines to the service manager, if one started us and listens."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        # An abstract socket: its name begins with a zero byte.
+        address = "\0" + address[1:]
+    # A value is one line: a newline would begin another field.
+    lines = [f"{name}={' '.join(value.split())}" for name, value in fields.items()]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.connect(address)
+        channel.sendall("\n".join(lines).encode())

@@ -1,0 +1,314 @@
+"""Every setting: name, type, default and one line of documentation; the only env file reader."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from dotenv.parser import parse_stream
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sandbox.errors import ConfigError
+from sandbox.host import hardware
+from sandbox.paths import Paths
+
+GPU_DEFAULT_MODEL = "mistralai/Mistral-7B-Instruct-v0.3"
+CPU_DEFAULT_MODEL = "builtin:guide"
+
+Auto = Literal["auto"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _setting(default: Any, doc: str, *, rule: str, example: str, shown_default: str = "") -> Any:
+    """A field with what people read about it: its line of doc, its rule, an example value."""
+    return Field(
+        default,
+        description=doc,
+        json_schema_extra={"rule": rule, "example": example, "default": shown_default},
+    )
+
+
+class Settings(BaseSettings):
+    """The settings in force. Made by ``load``; the order is that of the reference page."""
+
+    model_config = SettingsConfigDict(
+        alias_generator=str.upper,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    model_id: str = _setting(
+        CPU_DEFAULT_MODEL,
+        "The model to serve: any Hugging Face id, a folder, or `builtin:guide`.",
+        rule="a Hugging Face id (owner/name), a folder, or builtin:guide",
+        example=GPU_DEFAULT_MODEL,
+        shown_default=f"`{GPU_DEFAULT_MODEL}` with a GPU, `{CPU_DEFAULT_MODEL}` without",
+    )
+    model_revision: str | None = _setting(
+        None,
+        "The commit, tag or branch of the model repository; empty means its main branch.",
+        rule="a commit, a tag or a branch",
+        example="main",
+    )
+    hf_token: SecretStr | None = _setting(
+        None,
+        "Your Hugging Face token, for gated or private models. Never shown.",
+        rule="a token from your Hugging Face account",
+        example="hf_...",
+    )
+    served_model_name: str | None = _setting(
+        None,
+        "The model's name in the API and in the chat page; empty means MODEL_ID.",
+        rule="a name",
+        example="my-model",
+    )
+    max_model_len: Auto | Annotated[int, Field(ge=1)] = _setting(
+        "auto",
+        "The context length in tokens; `auto` takes the longest that fits this machine.",
+        rule="auto or a whole number of tokens from 1",
+        example="8192",
+    )
+    tensor_parallel_size: Auto | Annotated[int, Field(ge=1)] = _setting(
+        "auto",
+        "Over how many GPUs the model is split; `auto` decides.",
+        rule="auto or a whole number from 1",
+        example="2",
+    )
+    quantization: str = _setting(
+        "auto",
+        "How weights are quantized while they load, by vLLM's name for it; `auto` decides.",
+        rule="auto or a quantization method of vLLM",
+        example="fp8_per_tensor",
+    )
+    gpu_memory_utilization: Auto | Annotated[float, Field(gt=0, le=1)] = _setting(
+        "auto",
+        "The part of each GPU's memory that vLLM may take; `auto` decides.",
+        rule="auto or a number above 0 and at most 1",
+        example="0.90",
+    )
+    vllm_extra_args: str = _setting(
+        "",
+        "More `vllm serve` flags, split as a shell splits words; they win over everything else.",
+        rule="flags of vllm serve",
+        example="--max-num-seqs 64",
+    )
+    api_host: str = _setting(
+        "0.0.0.0",
+        "The address the API listens on; 127.0.0.1 keeps it to this machine.",
+        rule="an address of this machine",
+        example="127.0.0.1",
+    )
+    api_port: Port = _setting(
+        8000, "The API's port.", rule="a whole number from 1 to 65535", example="8000"
+    )
+    ui_host: str = _setting(
+        "0.0.0.0",
+        "The address the chat page listens on; 127.0.0.1 keeps it to this machine.",
+        rule="an address of this machine",
+        example="127.0.0.1",
+    )
+    ui_port: Port = _setting(
+        3000, "The chat page's port.", rule="a whole number from 1 to 65535", example="3000"
+    )
+    access: Literal["open", "protected"] = _setting(
+        "open",
+        "`open`: no key and no login, guard the ports with a firewall. "
+        "`protected`: the API wants a key (set API_KEY too), the chat page a login.",
+        rule="open or protected",
+        example="protected",
+    )
+    api_key: SecretStr | None = _setting(
+        None,
+        "The API's key; several are separated by commas. Set means required. Never shown.",
+        rule="one or more keys of at least 8 characters, separated by commas",
+        example="sk-...",
+    )
+    models_dir: Path = _setting(
+        Path("/opt/models"),
+        "Where downloaded models are kept.",
+        rule="a folder",
+        example="/opt/models",
+        shown_default="`/opt/models`; `data/models` in a clone",
+    )
+    ui_data_dir: Path = _setting(
+        Path("/opt/open-webui"),
+        "Where chats, uploads and accounts of the chat page are kept.",
+        rule="a folder",
+        example="/opt/open-webui",
+        shown_default="`/opt/open-webui`; `data/open-webui` in a clone",
+    )
+
+    @field_validator("api_key")
+    @classmethod
+    def _keys_are_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(k) < 8 for k in split_keys(value)):
+            raise ValueError("too short")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # ``load`` passes what the env file says as keyword arguments: the environment wins.
+        return env_settings, init_settings
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        """The accepted API keys; empty means that none is asked for."""
+        return split_keys(self.api_key) if self.api_key else ()
+
+    @property
+    def served_name(self) -> str:
+        """The model's name in the API."""
+        return self.served_model_name or self.model_id
+
+
+def split_keys(value: SecretStr) -> tuple[str, ...]:
+    """The single keys of a comma-separated API_KEY."""
+    return tuple(k.strip() for k in value.get_secret_value().split(",") if k.strip())
+
+
+NAMES: tuple[str, ...] = tuple(name.upper() for name in Settings.model_fields)
+SECRETS = frozenset({"HF_TOKEN", "API_KEY"})
+
+
+class FileValue(NamedTuple):
+    """One assignment of the env file."""
+
+    value: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Settings with the place each value came from."""
+
+    settings: Settings
+    # NAME -> "environment", "FILE line N" or "default"
+    origins: dict[str, str]
+    env_file: Path | None
+
+
+def load(paths: Paths | None = None, env_file: Path | None = None) -> Loaded:
+    """Read the settings: the process environment wins over the env file, the file over defaults.
+
+    ``env_file`` given by name must exist; the default one may be absent.
+    Raises ``ConfigError`` that names every wrong setting.
+    """
+    paths = paths or Paths.here()
+    file = env_file or paths.env_file
+    values = read_env_file(file) if env_file or file.exists() else {}
+    origins = {name: "default" for name in NAMES}
+    origins |= {name: f"{file} line {v.line}" for name, v in values.items() if v.value}
+    origins |= {name: "environment" for name in NAMES if os.environ.get(name)}
+    values_below_environment: dict[str, Any] = {
+        "MODEL_ID": GPU_DEFAULT_MODEL if hardware.has_nvidia_gpu() else CPU_DEFAULT_MODEL,
+        "MODELS_DIR": paths.models_dir,
+        "UI_DATA_DIR": paths.ui_data_dir,
+    }
+    from_file = {name: v.value for name, v in values.items() if v.value}
+    values_below_environment |= from_file
+    try:
+        settings = Settings(**values_below_environment)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error, origins, from_file)) from None
+    _check_together(settings)
+    used = file if env_file or file.exists() else None
+    return Loaded(settings=settings, origins=origins, env_file=used)
+
+
+def read_env_file(file: Path) -> dict[str, FileValue]:
+    """The assignments in ``file``. Values are data: nothing is expanded or executed.
+
+    Raises ``ConfigError`` for an unreadable file, a line that is no assignment, an unknown name.
+    """
+    try:
+        with file.open(encoding="utf-8") as stream:
+            bindings = list(parse_stream(stream))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"The env file {file} does not exist.", "Make it, or name another with --env-file."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"The env file {file} cannot be read: {reason}.",
+            "Let the service's user read it, or name another with --env-file.",
+        ) from None
+    values: dict[str, FileValue] = {}
+    for binding in bindings:
+        # The parser counts from the end of the last line: leading blank lines belong to it.
+        text = binding.original.string
+        line = binding.original.line + len(text) - len(text.lstrip("\r\n"))
+        if binding.error or (binding.key is not None and binding.value is None):
+            shown = text.strip().splitlines()[0].split("=", 1)[0]
+            raise ConfigError(
+                f"{file} line {line} is not an assignment: it begins {shown!r}.",
+                "Write NAME=value, and put quotes around a value with quotes or # in it.",
+            )
+        if binding.key is None:
+            continue
+        check_name(binding.key, f"{file} line {line}")
+        values[binding.key] = FileValue(binding.value or "", line)
+    return values
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise ``ConfigError`` with a suggestion when ``name`` is no setting."""
+    if name in NAMES:
+        return
+    close = difflib.get_close_matches(name.upper(), NAMES, n=1, cutoff=0.6)
+    hint = f"Did you mean {close[0]}?" if close else f"The settings are: {', '.join(NAMES)}."
+    raise ConfigError(f"{name} ({where}) is not a setting.", hint)
+
+
+def metadata(name: str) -> dict[str, str]:
+    """What people read about the setting ``name``: doc, rule, example, default."""
+    field = Settings.model_fields[name.lower()]
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    default = str(extra["default"]) or ("" if field.default in (None, "") else f"`{field.default}`")
+    return {
+        "doc": field.description or "",
+        "rule": str(extra["rule"]),
+        "example": str(extra["example"]),
+        "default": default,
+    }
+
+
+def _explain(
+    error: ValidationError, origins: dict[str, str], from_file: dict[str, str]
+) -> tuple[str, str]:
+    names = list(dict.fromkeys(str(e["loc"][0]) for e in error.errors()))
+    lines = []
+    for name in names:
+        value = os.environ.get(name) or from_file.get(name, "")
+        shown = "a secret that is not shown" if name in SECRETS else repr(value)
+        rule = metadata(name)["rule"]
+        lines.append(f"{name} is {shown} ({origins[name]}); it must be {rule}.")
+    example = metadata(names[0])["example"]
+    return "\n".join(lines), f"Set for example {names[0]}={example}"
+
+
+def _check_together(settings: Settings) -> None:
+    if settings.api_port == settings.ui_port:
+        raise ConfigError(
+            f"API_PORT and UI_PORT are both {settings.api_port}; each needs a port of its own.",
+            "Change one of them.",
+        )
+    if settings.access == "protected" and not settings.api_keys:
+        raise ConfigError(
+            "ACCESS is protected, but API_KEY is not set: nobody could use the API.",
+            "Set API_KEY to a long random text, for example the output of: openssl rand -hex 24",
+        )
