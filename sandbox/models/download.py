@@ -1,0 +1,150 @@
+"""A Hugging Face repository to files in MODELS_DIR, in the hub client's own cache layout."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.models.source import HubModel
+
+# What vLLM loads for a model in the Hugging Face layout, and nothing twice: Mistral's own format
+# (params.json, consolidated*) and Meta's (original/) repeat the same weights.
+_WANTED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
+_UNWANTED = (
+    "consolidated*",
+    "params.json",
+    "original/*",
+    "onnx/*",
+    "openvino/*",
+    "*/*.safetensors",
+)
+
+Report = Callable[[int, int | None, float | None], None]
+
+
+class HubUnreachableError(SandboxError):
+    """The hub did not answer; trying again later may help."""
+
+
+def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Path:
+    """Bring the files of ``model`` into ``cache`` and return the folder of this revision. Blocks.
+
+    ``report(done, total, rate)`` is called about twice a second from another thread, in bytes
+    and bytes per second. Raises ``HubUnreachableError`` when another try may help, and
+    ``SandboxError`` when it will not.
+    """
+    # Seconds to import: only where a download is wanted.
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    name = f"{model.model_id} at revision {model.revision}" if model.revision else model.model_id
+    try:
+        info = HfApi(token=token).model_info(
+            model.model_id, revision=model.revision, files_metadata=True, timeout=20
+        )
+        files = [f for f in info.siblings or [] if _wanted(f.rfilename)]
+        if not any(f.rfilename.endswith(".safetensors") for f in files):
+            raise SandboxError(
+                f"{name} has no safetensors weights, which are the only ones loaded here.",
+                "Choose a repository with .safetensors files; most models have one.",
+            )
+        total = sum(f.size or 0 for f in files)
+        with _Meter(cache / _cache_name(model.model_id) / "blobs", total, report):
+            folder = snapshot_download(
+                model.model_id,
+                revision=info.sha,
+                cache_dir=cache,
+                token=token,
+                allow_patterns=[f.rfilename for f in files],
+            )
+        return Path(folder)
+    except GatedRepoError:
+        raise SandboxError(
+            f"{name} is gated: its owner wants you to accept the terms first.",
+            f"Accept them at https://huggingface.co/{model.model_id}, then set HF_TOKEN to a "
+            "token of that account.",
+        ) from None
+    except RevisionNotFoundError:
+        raise SandboxError(
+            f"{model.model_id} has no revision {model.revision!r}.", "Correct MODEL_REVISION."
+        ) from None
+    except RepositoryNotFoundError:
+        raise SandboxError(
+            f"{model.model_id} was not found on Hugging Face.",
+            "Check MODEL_ID for a typo; a private model also needs HF_TOKEN.",
+        ) from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        cached = _cached(model, cache)
+        if cached:
+            return cached
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise HubUnreachableError(
+            f"{name} could not be downloaded: {reason}", "It is tried again by itself."
+        ) from None
+
+
+def _wanted(name: str) -> bool:
+    return any(fnmatch(name, p) for p in _WANTED) and not any(fnmatch(name, p) for p in _UNWANTED)
+
+
+def _cache_name(model_id: str) -> str:
+    return "models--" + model_id.replace("/", "--")
+
+
+def _cached(model: HubModel, cache: Path) -> Path | None:
+    """The folder of an earlier complete download, for when the hub is out of reach."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(
+                model.model_id, revision=model.revision, cache_dir=cache, local_files_only=True
+            )
+        )
+    except OSError:
+        return None
+    return folder if any(folder.glob("*.safetensors")) else None
+
+
+class _Meter:
+    """Reports how many bytes lie in a folder of downloads while files arrive there."""
+
+    def __init__(self, folder: Path, total: int, report: Report) -> None:
+        self._folder = folder
+        self._total = total
+        self._report = report
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="download-meter", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        start, first = time.monotonic(), self._bytes()
+        while not self._stop.wait(0.5):
+            done = self._bytes()
+            rate = (done - first) / (time.monotonic() - start)
+            self._report(min(done, self._total), self._total or None, rate or None)
+
+    def _bytes(self) -> int:
+        total = 0
+        for file in self._folder.glob("*"):
+            try:
+                total += file.stat().st_size
+            except FileNotFoundError:
+                continue
+        return total
