@@ -1,0 +1,72 @@
+"""Every vLLM symbol that we use, in one place; importing it imports vLLM (seconds).
+
+tests/unit/engine/test_vllm_contract.py checks that each exists and takes what we pass, so that
+an upgrade of vLLM fails there first.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import torch
+import vllm
+import vllm.v1.engine.utils as engine_utils
+import vllm.v1.executor.multiproc_executor as multiproc_executor
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.platforms import current_platform
+from vllm.usage.usage_lib import UsageContext
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.utils.gc_utils import freeze_gc_heap
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from sandbox.engine import zygote
+
+__all__ = [
+    "PROCESS_STARTERS",
+    "AsyncEngineArgs",
+    "AsyncLLM",
+    "FlexibleArgumentParser",
+    "UsageContext",
+    "build_app",
+    "cuda_is_initialized",
+    "freeze_gc_heap",
+    "init_app_state",
+    "make_arg_parser",
+    "on_cpu",
+    "preload_workers",
+    "use_zygote",
+    "validate_parsed_serve_args",
+    "version",
+]
+
+version: str = vllm.__version__
+
+# The modules that start processes, each through its own name for ``get_mp_context``.
+PROCESS_STARTERS = (engine_utils, multiproc_executor)
+
+
+def on_cpu() -> bool:
+    """True for vLLM's CPU build."""
+    return bool(current_platform.is_cpu())
+
+
+def cuda_is_initialized() -> bool:
+    """True when this process can no longer be forked on a GPU machine."""
+    initialized: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return initialized
+
+
+def preload_workers() -> None:
+    """Import what engine processes import at their start."""
+    importlib.import_module("vllm.v1.engine.core")
+    if on_cpu():
+        importlib.import_module("vllm.v1.worker.cpu_worker")
+
+
+def use_zygote() -> None:
+    """Have vLLM start EngineCore and its workers as forks of the zygote."""
+    for module in PROCESS_STARTERS:
+        vars(module)["get_mp_context"] = zygote.get_mp_context

@@ -1,0 +1,22 @@
+"""What the zygote runs at its start: bind its life to the launcher's, then import vLLM."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from sandbox.host.processes import die_with_parent
+
+die_with_parent()
+if os.getppid() != int(os.environ["AI_SANDBOX_LAUNCHER_PID"]):
+    # The launcher was gone before its death could be asked for.
+    sys.exit(1)
+os.register_at_fork(after_in_child=die_with_parent)
+
+from sandbox.engine import vllm_api  # noqa: E402
+
+vllm_api.preload_workers()
+vllm_api.use_zygote()
+if vllm_api.cuda_is_initialized():
+    # CUDA cannot be used after a fork; without a zygote vLLM spawns its processes.
+    sys.exit("ai-sandbox: importing vLLM initialized CUDA; engine processes will be spawned")

@@ -1,0 +1,132 @@
+"""Engine processes come back when they die and never outlive the launcher."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox.models.guide.topics import read_topics
+from tests.process.api_service import GUIDE, ApiService, alive, serving
+from tests.process.processes import wait_until
+
+TOPIC = read_topics()[5]
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[ApiService]:
+    with serving(tmp_path) as service:
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        yield service
+
+
+class Stream:
+    """A chat of many tokens, read in a thread; ``begun`` is set at the first content."""
+
+    def __init__(self, service: ApiService, tokens: int = 900) -> None:
+        self.lines: list[str] = []
+        self.begun = threading.Event()
+        self._body: dict[str, Any] = {
+            "model": GUIDE,
+            "messages": [{"role": "user", "content": TOPIC.question}],
+            "stream": True,
+            "max_tokens": tokens,
+            "ignore_eos": True,
+        }
+        self._url = f"{service.url}/v1/chat/completions"
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        assert self.begun.wait(60)
+
+    def _read(self) -> None:
+        with httpx.stream("POST", self._url, json=self._body, timeout=120) as answer:
+            for line in answer.iter_lines():
+                self.lines.append(line)
+                if '"content"' in line:
+                    self.begun.set()
+
+    def end(self) -> list[str]:
+        """All lines, once the server has ended the stream."""
+        self._thread.join(90)
+        assert not self._thread.is_alive()
+        return [line for line in self.lines if line]
+
+
+def test_a_killed_engine_is_told_to_streams_and_replaced(service: ApiService) -> None:
+    before = service.engine_pids()
+    stream = Stream(service)
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: httpx.get(f"{service.url}/health").status_code == 503, 10, service.tell)
+    assert any('"error"' in line for line in stream.end()[-2:]), stream.lines[-3:]
+    service.wait_for("ready")
+    assert service.ask(TOPIC.question).json()["choices"][0]["message"]["content"] == TOPIC.answer
+    assert service.status()["restarts"] == 1
+    assert not [pid for pid in before if alive(pid)]
+
+
+def test_a_killed_worker_is_replaced(service: ApiService) -> None:
+    before = service.engine_pids()
+    os.kill(before[-1], signal.SIGKILL)
+    wait_until(lambda: service.status()["restarts"] == 1, 60, service.tell)
+    service.wait_for("ready")
+    assert service.ask(TOPIC.question).status_code == 200
+    assert not [pid for pid in before if alive(pid)]
+
+
+def test_a_killed_launcher_leaves_no_process(service: ApiService) -> None:
+    assert len(service.program.living()) > 2
+    service.program.process.kill()
+    service.program.wait_for_nothing_left(5)
+
+
+def test_a_launcher_killed_while_loading_leaves_no_process(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.wait_for("loading")
+        service.program.process.kill()
+        service.program.wait_for_nothing_left(5)
+
+
+def test_an_engine_that_dies_again_and_again_ends_the_process(service: ApiService) -> None:
+    killed = 0
+
+    def over() -> bool:
+        nonlocal killed
+        if service.program.process.poll() is not None:
+            return True
+        try:
+            status = service.status()
+        except httpx.TransportError:
+            return False
+        if status["state"] == "ready" and status["restarts"] == killed:
+            os.kill(service.engine_pids()[0], signal.SIGKILL)
+            killed += 1
+        return False
+
+    wait_until(over, 300, service.tell)
+    assert service.program.process.returncode == 1
+    assert killed == 5
+    service.program.wait_for_nothing_left(5)
+
+
+def test_sigterm_lets_streams_end_and_refuses_new_requests(service: ApiService) -> None:
+    stream = Stream(service)
+    service.program.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: service.status()["state"] == "draining", 10, service.tell)
+    assert service.ask("Hello").status_code == 503
+    assert stream.end()[-1] == "data: [DONE]"
+    assert service.program.process.wait(30) == 0
+    service.program.wait_for_nothing_left(5)
+
+
+def test_ctrl_c_while_loading_ends_at_once(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.wait_for("loading")
+        service.program.process.send_signal(signal.SIGINT)
+        assert service.program.process.wait(10) == 0
+        service.program.wait_for_nothing_left(5)

@@ -1,0 +1,96 @@
+"""Every vLLM symbol that we use exists and takes what we pass: an upgrade fails here first."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sandbox.engine import arguments, zygote
+from sandbox.models.guide import guide_folder
+from sandbox.models.source import LocalModel
+from sandbox.settings import Settings
+
+with warnings.catch_warnings():
+    # torch and vllm warn about themselves when they are imported.
+    warnings.simplefilter("ignore")
+    from sandbox.engine import vllm_api
+
+
+def accepts(function: Callable[..., Any], *positional: object, **named: object) -> None:
+    inspect.signature(function).bind(*positional, **named)
+
+
+def test_the_version_is_the_one_that_is_pinned() -> None:
+    assert vllm_api.version == "0.32.0"
+
+
+def test_the_app_is_built_from_flags_tasks_and_a_model() -> None:
+    accepts(vllm_api.build_app, Namespace(), ("generate",), None)
+    accepts(vllm_api.init_app_state, None, None, Namespace(), ("generate",))
+    assert inspect.iscoroutinefunction(vllm_api.init_app_state)
+
+
+def test_an_engine_is_built_from_a_configuration() -> None:
+    accepts(vllm_api.AsyncEngineArgs.from_cli_args, Namespace())
+    accepts(vllm_api.AsyncEngineArgs.create_engine_config, None, usage_context=None)
+    accepts(
+        vllm_api.AsyncLLM.from_vllm_config,
+        vllm_config=None,
+        usage_context=vllm_api.UsageContext.OPENAI_API_SERVER,
+        enable_log_requests=False,
+        aggregate_engine_logging=False,
+        disable_log_stats=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["reset_mm_cache", "get_supported_tasks", "do_log_stats"])
+def test_the_client_has_the_coroutines_that_we_await(name: str) -> None:
+    method = getattr(vllm_api.AsyncLLM, name)
+    assert inspect.iscoroutinefunction(method)
+    accepts(method, None)
+
+
+def test_the_client_tells_its_death_and_can_be_shut_down() -> None:
+    assert isinstance(vllm_api.AsyncLLM.errored, property)
+    accepts(vllm_api.AsyncLLM.shutdown, None, 5.0)
+
+
+def test_our_flags_are_flags_of_vllm() -> None:
+    model = LocalModel("builtin:guide", guide_folder(), "llama", builtin=True)
+    settings = Settings.model_validate(
+        {
+            "TENSOR_PARALLEL_SIZE": 2,
+            "QUANTIZATION": "fp8_per_tensor",
+            "GPU_MEMORY_UTILIZATION": 0.8,
+            "VLLM_EXTRA_ARGS": "--max-num-seqs 8",
+        }
+    )
+    for cpu in (False, True):
+        flags = arguments.parse(vllm_api, arguments.compose(settings, model, cpu=cpu))
+        assert flags.max_num_seqs == 8
+        assert flags.served_model_name == ["builtin:guide"]
+    for name in ("enable_log_requests", "aggregate_engine_logging", "disable_log_stats"):
+        assert isinstance(getattr(flags, name), bool)
+
+
+def test_flags_that_we_own_exist() -> None:
+    parser = vllm_api.FlexibleArgumentParser()  # type: ignore[no-untyped-call]
+    known = vllm_api.make_arg_parser(parser)._option_string_actions
+    # --hf-token is a flag of old; refusing it costs nothing.
+    assert set(arguments._OURS) - set(known) <= {"--hf-token"}
+
+
+def test_engine_processes_are_started_through_one_function() -> None:
+    for module in vllm_api.PROCESS_STARTERS:
+        assert callable(vars(module)["get_mp_context"])
+        assert "get_mp_context()" in inspect.getsource(module)
+
+
+def test_python_s_fork_server_has_the_parts_that_the_zygote_uses() -> None:
+    assert {"_forkserver_pid", "_forkserver_address"} <= set(vars(zygote._server))
+    assert callable(zygote._server.ensure_running)
