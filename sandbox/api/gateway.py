@@ -1,0 +1,110 @@
+"""The outermost ASGI app: our own routes always, vLLM's while a model answers, nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sandbox.api import control
+from sandbox.api.access import KeyCheck
+from sandbox.api.errors import error_response
+from sandbox.api.routes import methods
+from sandbox.engine.lifecycle import Lifecycle, State, Status
+from sandbox.engine.supervisor import Supervisor
+
+# Seconds after which a client may try again, where the state itself cannot tell.
+_RETRY_AFTER = {State.FAILED: 60, State.DRAINING: 10}
+
+
+class Gateway:
+    """Dispatches each request; counts those that vLLM is working on."""
+
+    def __init__(self, supervisor: Supervisor, lifecycle: Lifecycle, keys: KeyCheck) -> None:
+        self._supervisor = supervisor
+        self._lifecycle = lifecycle
+        self._keys = keys
+        self.running = 0
+        # Our own routes; set right after, because they show ``running``.
+        self.own: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            # The only other type that uvicorn sends here is websocket, which nothing speaks.
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        path = scope["path"]
+        if path in control.PATHS:
+            await self.own(scope, receive, send)
+            return
+        refusal = self._refuse(scope, path)
+        if refusal:
+            await refusal(scope, receive, send)
+            return
+        app = self._app()
+        if app is None:
+            await self._explain(path)(scope, receive, send)
+            return
+        self.running += 1
+        try:
+            await app(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    def _refuse(self, scope: Scope, path: str) -> ASGIApp | None:
+        if not self._keys.allows(scope):
+            return error_response(
+                path,
+                401,
+                "This API needs a key: send it as 'Authorization: Bearer KEY'.",
+                code="invalid_api_key",
+            )
+        allowed = methods(path)
+        if allowed is None:
+            return error_response(path, 404, f"There is no {path} here; GET / lists what there is.")
+        if scope["method"] not in (allowed, "OPTIONS"):
+            return error_response(path, 405, f"{path} takes {allowed}, not {scope['method']}.")
+        return None
+
+    def _app(self) -> ASGIApp | None:
+        engine = self._supervisor.engine
+        if engine is None or engine.dead or self._lifecycle.status.state is not State.READY:
+            return None
+        return engine.app
+
+    def _explain(self, path: str) -> ASGIApp:
+        status = self._lifecycle.status
+        if path == "/v1/models" and status.state is not State.DRAINING:
+            return self._configured_model()
+        message = f"{status.message} {status.hint}".strip()
+        return error_response(path, 503, message, retry_after=retry_after(status))
+
+    def _configured_model(self) -> ASGIApp:
+        from fastapi.responses import JSONResponse
+
+        status = self._lifecycle.status
+        return JSONResponse(
+            {
+                "object": "list",
+                "data": [
+                    {
+                        "id": status.model,
+                        "object": "model",
+                        "created": int(status.since),
+                        "owned_by": "ai-sandbox",
+                    }
+                ],
+            }
+        )
+
+
+def retry_after(status: Status, now: float | None = None) -> int:
+    """Seconds after which trying again makes sense: 1 to 60."""
+    if status.progress and status.progress.seconds_left is not None:
+        return max(1, min(60, math.ceil(status.progress.seconds_left)))
+    if status.state in _RETRY_AFTER:
+        return _RETRY_AFTER[status.state]
+    waited = (now or time.time()) - status.since
+    return 2 if waited < 30 else 10

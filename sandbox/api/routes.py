@@ -1,0 +1,46 @@
+"""Which of vLLM's routes are reachable; what a later vLLM adds stays closed until listed here."""
+
+from __future__ import annotations
+
+import re
+
+# One path a line, with its methods. Left out on purpose: engine control (/scale_elastic_ep,
+# /inference, ...), /invocations and /ping (SageMaker's names for the same), /load, and the
+# interactive docs, which load scripts from elsewhere.
+_ROUTES = {
+    "/openapi.json": "GET",
+    "/version": "GET",
+    "/tokenize": "POST",
+    "/detokenize": "POST",
+    "/pooling": "POST",
+    "/classify": "POST",
+    "/score": "POST",
+    "/rerank": "POST",
+    "/v1/models": "GET",
+    "/v1/chat/completions": "POST",
+    "/v1/completions": "POST",
+    "/v1/responses": "POST",
+    "/v1/responses/{id}": "GET",
+    "/v1/responses/{id}/cancel": "POST",
+    "/v1/messages": "POST",
+    "/v1/messages/count_tokens": "POST",
+    "/v1/embeddings": "POST",
+    "/v1/score": "POST",
+    "/v1/rerank": "POST",
+    "/v2/rerank": "POST",
+    "/v2/embed": "POST",
+    "/v1/audio/transcriptions": "POST",
+    "/v1/audio/translations": "POST",
+}
+_PATTERNS = [
+    (re.compile(re.escape(path).replace(r"\{id\}", "[^/]+")), method)
+    for path, method in _ROUTES.items()
+]
+
+
+def methods(path: str) -> str | None:
+    """The method that ``path`` takes, or None when it is not reachable."""
+    for pattern, method in _PATTERNS:
+        if pattern.fullmatch(path):
+            return method
+    return None
