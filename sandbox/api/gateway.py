@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sandbox.api import control
+from sandbox.api import control, routes
 from sandbox.api.access import KeyCheck
 from sandbox.api.errors import error_response
-from sandbox.api.routes import methods
 from sandbox.engine.lifecycle import Lifecycle, State, Status
 from sandbox.engine.supervisor import Supervisor
 
@@ -35,17 +35,12 @@ class Gateway:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1000})
             return
-        path = scope["path"]
-        if path in control.PATHS:
+        if scope["path"] in control.PATHS:
             await self.own(scope, receive, send)
             return
-        refusal = self._refuse(scope, path)
-        if refusal:
-            await refusal(scope, receive, send)
-            return
-        app = self._app()
-        if app is None:
-            await self._explain(path)(scope, receive, send)
+        app = self._choose(scope)
+        if isinstance(app, Response):
+            await app(scope, receive, send)
             return
         self.running += 1
         try:
@@ -53,7 +48,9 @@ class Gateway:
         finally:
             self.running -= 1
 
-    def _refuse(self, scope: Scope, path: str) -> ASGIApp | None:
+    def _choose(self, scope: Scope) -> ASGIApp | Response:
+        """vLLM's app, or the answer that says why not."""
+        path = scope["path"]
         if not self._keys.allows(scope):
             return error_response(
                 path,
@@ -61,29 +58,30 @@ class Gateway:
                 "This API needs a key: send it as 'Authorization: Bearer KEY'.",
                 code="invalid_api_key",
             )
-        allowed = methods(path)
-        if allowed is None:
+        route = routes.find(path)
+        if route is None:
             return error_response(path, 404, f"There is no {path} here; GET / lists what there is.")
-        if scope["method"] not in (allowed, "OPTIONS"):
-            return error_response(path, 405, f"{path} takes {allowed}, not {scope['method']}.")
-        return None
-
-    def _app(self) -> ASGIApp | None:
+        if scope["method"] not in (route.method, "OPTIONS"):
+            return error_response(path, 405, f"{path} takes {route.method}, not {scope['method']}.")
         engine = self._supervisor.engine
-        if engine is None or engine.dead or self._lifecycle.status.state is not State.READY:
-            return None
+        state = self._lifecycle.status.state
+        if engine is None or engine.app is None or engine.dead or state is not State.READY:
+            return self._explain(path)
+        if route.path not in engine.paths:
+            model = self._lifecycle.status.model
+            return error_response(
+                path, 404, f"{model} does not serve {path}: it is another kind of model."
+            )
         return engine.app
 
-    def _explain(self, path: str) -> ASGIApp:
+    def _explain(self, path: str) -> Response:
         status = self._lifecycle.status
         if path == "/v1/models" and status.state is not State.DRAINING:
             return self._configured_model()
         message = f"{status.message} {status.hint}".strip()
         return error_response(path, 503, message, retry_after=retry_after(status))
 
-    def _configured_model(self) -> ASGIApp:
-        from fastapi.responses import JSONResponse
-
+    def _configured_model(self) -> Response:
         status = self._lifecycle.status
         return JSONResponse(
             {

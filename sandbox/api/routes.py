@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
-# One path a line, with its methods. Left out on purpose: engine control (/scale_elastic_ep,
+# One path a line as vLLM writes it, with its method. Left out on purpose: engine control
+# (/scale_elastic_ep,
 # /inference, ...), /invocations and /ping (SageMaker's names for the same), /load, and the
 # interactive docs, which load scripts from elsewhere.
 _ROUTES = {
@@ -20,8 +22,8 @@ _ROUTES = {
     "/v1/chat/completions": "POST",
     "/v1/completions": "POST",
     "/v1/responses": "POST",
-    "/v1/responses/{id}": "GET",
-    "/v1/responses/{id}/cancel": "POST",
+    "/v1/responses/{response_id}": "GET",
+    "/v1/responses/{response_id}/cancel": "POST",
     "/v1/messages": "POST",
     "/v1/messages/count_tokens": "POST",
     "/v1/embeddings": "POST",
@@ -32,15 +34,24 @@ _ROUTES = {
     "/v1/audio/transcriptions": "POST",
     "/v1/audio/translations": "POST",
 }
+
+
+class Route(NamedTuple):
+    """A reachable route: its path as vLLM writes it, and the method that it takes."""
+
+    path: str
+    method: str
+
+
 _PATTERNS = [
-    (re.compile(re.escape(path).replace(r"\{id\}", "[^/]+")), method)
+    (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), Route(path, method))
     for path, method in _ROUTES.items()
 ]
 
 
-def methods(path: str) -> str | None:
-    """The method that ``path`` takes, or None when it is not reachable."""
-    for pattern, method in _PATTERNS:
+def find(path: str) -> Route | None:
+    """The route that ``path`` belongs to, or None when it is not reachable."""
+    for pattern, route in _PATTERNS:
         if pattern.fullmatch(path):
-            return method
+            return route
     return None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.engine import arguments, zygote
 from sandbox.engine.loading import import_vllm
-from sandbox.engine.logs import EngineLog
+from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.errors import SandboxError
 from sandbox.models.source import LocalModel
 from sandbox.settings import Settings
@@ -33,6 +33,7 @@ class Engine:
         self._flags = flags
         self._stats: asyncio.Task[None] | None = None
         self.app: FastAPI | None = None
+        self._paths: frozenset[str] = frozenset()
 
     @classmethod
     def start(cls, settings: Settings, model: LocalModel, log: EngineLog) -> Engine:
@@ -59,10 +60,14 @@ class Engine:
                 aggregate_engine_logging=flags.aggregate_engine_logging,
                 disable_log_stats=flags.disable_log_stats,
             )
+            # reset_mm_cache waits for the image processor's warm-up, seconds for some models, and
+            # would do so on the event loop.
+            client.renderer._join_mm_warmup()
         except Exception as error:
             zygote.sweep(seconds=2)
+            cause = log.root_cause() or first_sentence(error)
             raise SandboxError(
-                f"{settings.served_name} could not be loaded: {log.root_cause() or error}",
+                f"{settings.served_name} could not be loaded: {cause}",
                 "The log has the whole story; another model, a shorter MAX_MODEL_LEN or other "
                 "VLLM_EXTRA_ARGS may help.",
             ) from error
@@ -78,13 +83,14 @@ class Engine:
         except Exception as error:
             await self.close()
             raise SandboxError(
-                f"{self._flags.served_model_name[0]} cannot be served: {error}",
+                f"{self._flags.served_model_name[0]} cannot be served: {first_sentence(error)}",
                 "Correct VLLM_EXTRA_ARGS, or choose another model.",
             ) from error
         # Both are done by the lifespan of vLLM's app, which does not run inside ours.
         gc.freeze()
         if not self._flags.disable_log_stats:
             self._stats = asyncio.create_task(self._log_stats())
+        self._paths = frozenset(getattr(route, "path", "") for route in app.routes)
         self.app = app
 
     async def _build_app(self) -> FastAPI:
@@ -98,6 +104,11 @@ class Engine:
         app.state.server = SimpleNamespace(should_exit=False)
         await self._vllm.init_app_state(self._client, app.state, self._flags, tasks)
         return app
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that vLLM serves for this model, as it writes them."""
+        return self._paths
 
     @property
     def dead(self) -> bool:

@@ -15,6 +15,14 @@ _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
 _SECONDARY = ("initialization failed", "EngineCore encountered an issue", "EngineDeadError")
 
 
+def first_sentence(error: BaseException) -> str:
+    """What ``error`` says in one line; vLLM's configuration errors come wrapped by pydantic."""
+    text = str(error).strip() or type(error).__name__
+    wrapped = re.search(r"Value error, (.+?)(?: \[type=|$)", text, re.DOTALL)
+    line = (wrapped.group(1) if wrapped else text).strip().splitlines()[0]
+    return line.rstrip(".") + "."
+
+
 class EngineLog:
     """Copies the output of child processes to our own stderr, remembering the newest lines."""
 

@@ -17,6 +17,7 @@ from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
 from vllm.platforms import current_platform
+from vllm.renderers.base import BaseRenderer
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.utils.gc_utils import freeze_gc_heap
@@ -28,6 +29,7 @@ __all__ = [
     "PROCESS_STARTERS",
     "AsyncEngineArgs",
     "AsyncLLM",
+    "BaseRenderer",
     "FlexibleArgumentParser",
     "UsageContext",
     "build_app",

@@ -42,17 +42,19 @@ def repository(tmp_path: Path) -> Path:
 def test_a_model_is_downloaded_once_with_progress_and_served(
     tmp_path: Path, repository: Path
 ) -> None:
-    with hub(tmp_path, bytes_per_second=3_000_000) as endpoint:
-        with serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT=endpoint) as service:
-            status = service.wait_for("downloading")
-            while status["state"] == "downloading" and not status["progress"]:
-                status = service.status()
-            total = sum(f.stat().st_size for f in guide_folder().iterdir())
-            assert status["progress"]["total_bytes"] == total
-            assert "is downloading" in status["message"]
-            assert service.wait_for("ready")["state"] == "ready", service.tell()
-            answer = service.ask(TOPIC.question, model=MODEL).json()
-            assert answer["choices"][0]["message"]["content"] == TOPIC.answer
+    with (
+        hub(tmp_path, bytes_per_second=3_000_000) as endpoint,
+        serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT=endpoint) as service,
+    ):
+        status = service.wait_for("downloading")
+        while status["state"] == "downloading" and not status["progress"]:
+            status = service.status()
+        total = sum(f.stat().st_size for f in guide_folder().iterdir())
+        assert status["progress"]["total_bytes"] == total
+        assert "is downloading" in status["message"]
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        answer = service.ask(TOPIC.question, model=MODEL).json()
+        assert answer["choices"][0]["message"]["content"] == TOPIC.answer
     files = {file.name for file in (tmp_path / "models").rglob("*") if file.is_symlink()}
     assert "model.safetensors" in files
     assert not files & {"consolidated.safetensors", "pytorch_model.bin"}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from sandbox.engine.logs import EngineLog
+import pytest
+
+from sandbox.engine.logs import EngineLog, first_sentence
 
 CRASH = """\
 (Worker pid=7) ERROR 11-23 15:20:41 [multiproc_executor.py:906] Traceback (most recent call last):
@@ -27,6 +29,24 @@ def test_the_root_cause_is_the_error_that_is_not_about_another() -> None:
 
 def test_without_an_error_there_is_no_root_cause() -> None:
     assert log_of("INFO all is well\n").root_cause() == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("too long.\nmore"), "too long."),
+        (
+            ValueError(
+                "1 error for X\n  Value error, No such architecture. [type=value_error]\n y"
+            ),
+            "No such architecture.",
+        ),
+        (ModuleNotFoundError("No module named 'x'"), "No module named 'x'."),
+        (RuntimeError(), "RuntimeError."),
+    ],
+)
+def test_an_error_is_told_in_one_line(error: Exception, sentence: str) -> None:
+    assert first_sentence(error) == sentence
 
 
 def test_an_old_failure_can_be_forgotten() -> None:

@@ -60,6 +60,10 @@ def test_the_client_tells_its_death_and_can_be_shut_down() -> None:
     accepts(vllm_api.AsyncLLM.shutdown, None, 5.0)
 
 
+def test_the_warm_up_of_the_image_processor_can_be_waited_for() -> None:
+    accepts(vllm_api.BaseRenderer._join_mm_warmup, None)
+
+
 def test_our_flags_are_flags_of_vllm() -> None:
     model = LocalModel("builtin:guide", guide_folder(), "llama", builtin=True)
     settings = Settings.model_validate(
