@@ -29,7 +29,9 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        if parts[:2] == ["api", "models"] and len(parts) >= 4:
+        if parts[:2] == ["api", "models"] and len(parts) >= 5 and parts[4] == "tree":
+            self._tree("/".join(parts[2:4]))
+        elif parts[:2] == ["api", "models"] and len(parts) >= 4:
             self._info("/".join(parts[2:4]))
         elif len(parts) >= 5 and parts[2] == "resolve":
             self._file("/".join(parts[:2]), "/".join(parts[4:]))
@@ -54,14 +56,18 @@ class Hub(BaseHTTPRequestHandler):
         folder = self._repository(name)
         if folder is None:
             return
-        files = [
-            {"rfilename": str(file.relative_to(folder)), "size": file.stat().st_size}
-            for file in sorted(folder.rglob("*"))
-            if file.is_file()
-        ]
-        body = json.dumps({"id": name, "modelId": name, "sha": COMMIT, "siblings": files}).encode()
-        self._begin(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-        self._send(body)
+        files = [{"rfilename": path, "size": size} for path, size in _files(folder)]
+        self._json({"id": name, "modelId": name, "sha": COMMIT, "siblings": files})
+
+    def _tree(self, name: str) -> None:
+        folder = self._repository(name)
+        if folder is not None:
+            self._json(
+                [
+                    {"type": "file", "path": path, "size": size, "oid": "0" * 40}
+                    for path, size in _files(folder)
+                ]
+            )
 
     def _file(self, name: str, path: str) -> None:
         folder = self._repository(name)
@@ -85,6 +91,11 @@ class Hub(BaseHTTPRequestHandler):
         self._begin(status, headers | {"Content-Length": str(len(content))})
         self._send(content)
 
+    def _json(self, answer: object) -> None:
+        body = json.dumps(answer).encode()
+        self._begin(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
+        self._send(body)
+
     def _refuse(self, status: int, code: str) -> None:
         body = json.dumps({"error": code}).encode()
         self._begin(status, {"X-Error-Code": code, "Content-Length": str(len(body))})
@@ -104,6 +115,15 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(body[at : at + step])
             if self.bytes_per_second:
                 time.sleep(step / self.bytes_per_second)
+
+
+def _files(folder: Path) -> list[tuple[str, int]]:
+    """Path and size of every file of a repository."""
+    return [
+        (str(file.relative_to(folder)), file.stat().st_size)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    ]
 
 
 def main(root: Path, port: int, bytes_per_second: float) -> None:
