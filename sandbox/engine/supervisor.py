@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from sandbox.engine import zygote
 from sandbox.engine.engine import Engine
 from sandbox.engine.lifecycle import Lifecycle, Progress, State
-from sandbox.engine.logs import EngineLog
+from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.errors import ExitCode, SandboxError
 from sandbox.models.download import HubUnreachableError, fetch
 from sandbox.models.source import HubModel, LocalModel, check_folder, resolve
@@ -52,6 +52,15 @@ class Supervisor:
         except SandboxError as error:
             log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
             await self._lifecycle.set(State.FAILED, error.message, error.hint)
+            await asyncio.Event().wait()
+        except Exception as error:
+            # A mistake of ours would be made again after a restart: explain, do not crash-loop.
+            log.exception("Unexpected")
+            await self._lifecycle.set(
+                State.FAILED,
+                f"{name} could not be started: {first_sentence(error)}",
+                "This is a mistake in AI Sandbox; please report it with the log.",
+            )
             await asyncio.Event().wait()
         while True:
             await self._until_dead()

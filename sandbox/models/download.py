@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 
 from sandbox.errors import SandboxError
@@ -13,15 +12,15 @@ from sandbox.models.source import HubModel
 
 # What vLLM loads for a model in the Hugging Face layout, and nothing twice: Mistral's own format
 # (params.json, consolidated*) and Meta's (original/) repeat the same weights.
-_WANTED = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
-_UNWANTED = (
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py"]
+_UNWANTED = [
     "consolidated*",
     "params.json",
     "original/*",
     "onnx/*",
     "openvino/*",
     "*/*.safetensors",
-)
+]
 
 Report = Callable[[int, int | None, float | None], None]
 
@@ -38,6 +37,7 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
     ``SandboxError`` when it will not.
     """
     # Seconds to import: only where a download is wanted.
+    from httpx2 import TransportError
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -46,13 +46,21 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
 
     name = f"{model.model_id} at revision {model.revision}" if model.revision else model.model_id
     try:
         info = HfApi(token=token).model_info(
             model.model_id, revision=model.revision, files_metadata=True, timeout=20
         )
-        files = [f for f in info.siblings or [] if _wanted(f.rfilename)]
+        files = list(
+            filter_repo_objects(
+                info.siblings or [],
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+                key=lambda file: file.rfilename,
+            )
+        )
         if not any(f.rfilename.endswith(".safetensors") for f in files):
             raise SandboxError(
                 f"{name} has no safetensors weights, which are the only ones loaded here.",
@@ -62,10 +70,13 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
         with _Meter(cache / _cache_name(model.model_id) / "blobs", total, report):
             folder = snapshot_download(
                 model.model_id,
-                revision=info.sha,
+                # By name and not as the commit: the cache remembers what the name stood for, for
+                # starts without the hub.
+                revision=model.revision,
                 cache_dir=cache,
                 token=token,
-                allow_patterns=[f.rfilename for f in files],
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
             )
         return Path(folder)
     except GatedRepoError:
@@ -83,7 +94,7 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
             f"{model.model_id} was not found on Hugging Face.",
             "Check MODEL_ID for a typo; a private model also needs HF_TOKEN.",
         ) from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except (HfHubHTTPError, LocalEntryNotFoundError, TransportError, OSError) as error:
         cached = _cached(model, cache)
         if cached:
             return cached
@@ -91,10 +102,6 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
         raise HubUnreachableError(
             f"{name} could not be downloaded: {reason}", "It is tried again by itself."
         ) from None
-
-
-def _wanted(name: str) -> bool:
-    return any(fnmatch(name, p) for p in _WANTED) and not any(fnmatch(name, p) for p in _UNWANTED)
 
 
 def _cache_name(model_id: str) -> str:
@@ -108,7 +115,12 @@ def _cached(model: HubModel, cache: Path) -> Path | None:
     try:
         folder = Path(
             snapshot_download(
-                model.model_id, revision=model.revision, cache_dir=cache, local_files_only=True
+                model.model_id,
+                revision=model.revision,
+                cache_dir=cache,
+                allow_patterns=_WANTED,
+                ignore_patterns=_UNWANTED,
+                local_files_only=True,
             )
         )
     except OSError:

@@ -74,7 +74,6 @@ def test_a_json_schema_is_kept(client: openai.OpenAI) -> None:
             "type": "json_schema",
             "json_schema": {"name": "state", "schema": schema, "strict": True},
         },
-        extra_body={"structured_outputs": {"whitespace_pattern": ""}},
     )
     said = json.loads(answer.choices[0].message.content or "")
     assert set(said) == {"gpu", "state"}

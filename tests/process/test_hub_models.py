@@ -43,7 +43,7 @@ def test_a_model_is_downloaded_once_with_progress_and_served(
     tmp_path: Path, repository: Path
 ) -> None:
     with (
-        hub(tmp_path, bytes_per_second=3_000_000) as endpoint,
+        hub(tmp_path, bytes_per_second=800_000) as endpoint,
         serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT=endpoint) as service,
     ):
         status = service.wait_for("downloading")
