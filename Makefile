@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Settings can be given on the line: make run API_PORT=18000
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock guide clean
+.PHONY: help run test check lock guide reference clean
 
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) sandbox/install/bootstrap.py
@@ -39,6 +39,10 @@ lock: ## Choose newest versions anew and write requirements/*.txt
 guide: ## Train the built-in guide model from docs/faq.md
 	@$(BOOTSTRAP) dev
 	.venv-dev/bin/python -m sandbox.models.guide.train
+
+reference: ## Write the settings page and the sample file from sandbox/settings.py
+	@$(BOOTSTRAP) dev
+	.venv-dev/bin/python -m sandbox.reference
 
 clean: ## Remove all that was installed and built here; data/ and ai-sandbox.env stay
 	rm -rf .venv .venv-ui .venv-dev .tools .cache build

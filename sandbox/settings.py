@@ -151,6 +151,11 @@ class Settings(BaseSettings):
             raise ValueError("too short")
         return value
 
+    @field_validator("models_dir", "ui_data_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.standins.chat_page import api_stand_in, chat_page
+from sandbox.models.guide.topics import read_topics
+from tests.process.api_service import COMMAND, GUIDE, environment, free_port
+from tests.process.processes import running
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "build/screenshots"
 FLAGS = (
@@ -35,16 +37,19 @@ class Stack:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The real chat page with a stand-in for the API."""
+    """Both services as `make run` starts them, with the guide model."""
     folder = tmp_path_factory.mktemp("stack")
-    model = "builtin:guide"
-    question = "How do I change the model?"
-    answer = "Set MODEL_ID in /etc/ai-sandbox.env, then run: systemctl restart ai-sandbox-api"
-    with (
-        api_stand_in(model, question=question, answer=answer) as api,
-        chat_page(folder / "data", folder / "log", MODEL_ID=model, API_PORT=str(api.port)) as page,
-    ):
-        yield Stack(api.url, page.url, question, answer)
+    api, ui = free_port(), free_port()
+    settings = environment(
+        folder, MODEL_ID=GUIDE, API_PORT=str(api), UI_PORT=str(ui), UI_HOST="127.0.0.1"
+    )
+    # An answer that the page shows to the letter: no Markdown in it.
+    topic = next(topic for topic in read_topics() if not set("`*_<") & set(topic.answer))
+    with running([str(COMMAND), "up"], folder, settings) as program:
+        program.wait_for("API ready", seconds=300)
+        program.wait_for("Chat page ready", seconds=300)
+        where = "http://127.0.0.1:"
+        yield Stack(f"{where}{api}", f"{where}{ui}", topic.question, topic.answer)
 
 
 @pytest.fixture(scope="session")
