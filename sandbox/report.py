@@ -18,8 +18,10 @@ def print_status(settings: Settings, as_json: bool) -> int:
         connection = http.client.HTTPConnection(host, settings.api_port, timeout=5)
         connection.request("GET", "/status")
         status: dict[str, Any] = json.load(connection.getresponse())
-    except (OSError, ValueError, http.client.HTTPException):
-        print(f"Nothing answers on {where}: the API is not running, or on another port.")
+        if "phases" not in status:
+            raise ValueError("another program")
+    except (OSError, ValueError, TypeError, http.client.HTTPException):
+        print(f"No AI Sandbox answers on {where}: it is not running, or on another port.")
         print("Start it with `make run` in a clone, or set API_PORT to the port it has.")
         return ExitCode.FAILURE
     ready = status.get("state") == "ready"

@@ -76,19 +76,19 @@ class Settings(BaseSettings):
     )
     tensor_parallel_size: Auto | Annotated[int, Field(ge=1)] = _setting(
         "auto",
-        "Over how many GPUs the model is split; `auto` decides.",
+        "Over how many GPUs the model is split; `auto` means one.",
         rule="auto or a whole number from 1",
         example="2",
     )
     quantization: str = _setting(
         "auto",
-        "How weights are quantized while they load, by vLLM's name for it; `auto` decides.",
+        "How weights are quantized while they load, by vLLM's name; `auto` takes them as they are.",
         rule="auto or a quantization method of vLLM",
         example="fp8_per_tensor",
     )
     gpu_memory_utilization: Auto | Annotated[float, Field(gt=0, le=1)] = _setting(
         "auto",
-        "The part of each GPU's memory that vLLM may take; `auto` decides.",
+        "The part of each GPU's memory that vLLM may take; `auto` means vLLM's own, 0.92.",
         rule="auto or a number above 0 and at most 1",
         example="0.90",
     )
@@ -147,14 +147,19 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _keys_are_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and any(len(k) < 8 for k in split_keys(value)):
-            raise ValueError("too short")
+        if value is not None:
+            keys = split_keys(value)
+            if not keys or any(len(key) < 8 for key in keys):
+                raise ValueError("too short")
         return value
 
     @field_validator("models_dir", "ui_data_dir")
     @classmethod
     def _is_absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        try:
+            return value.expanduser().absolute()
+        except RuntimeError:
+            raise ValueError("no such user") from None
 
     @classmethod
     def settings_customise_sources(
@@ -257,9 +262,9 @@ def read_env_file(file: Path) -> dict[str, FileValue]:
         text = binding.original.string
         line = binding.original.line + len(text) - len(text.lstrip("\r\n"))
         if binding.error or (binding.key is not None and binding.value is None):
-            shown = text.strip().splitlines()[0].split("=", 1)[0]
+            # The line itself is not shown: it may hold a secret.
             raise ConfigError(
-                f"{file} line {line} is not an assignment: it begins {shown!r}.",
+                f"{file} line {line} is not an assignment.",
                 "Write NAME=value, and put quotes around a value with quotes or # in it.",
             )
         if binding.key is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
 
 from sandbox import __version__
 from sandbox.api.access import KeyCheck
@@ -37,6 +39,8 @@ def create(
 
     def everything() -> dict[str, Any]:
         return lifecycle.status.as_json() | {
+            # For a page on a machine whose clock differs.
+            "now": round(time.time(), 3),
             "version": __version__,
             "pid": os.getpid(),
             "requests_running": running(),
@@ -48,7 +52,7 @@ def create(
     async def page() -> HTMLResponse:
         return HTMLResponse(_page())
 
-    @app.get("/status")
+    @app.api_route("/status", methods=["GET", "HEAD"])
     async def status() -> JSONResponse:
         return JSONResponse(everything())
 
@@ -88,11 +92,16 @@ def create(
             {"status": str(now.state), "message": now.message}, 200 if ready else 503
         )
 
-    @app.get("/metrics")
+    @app.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics(request: Request) -> Response:
         if not keys.allows(request.scope):
             return error_response("/metrics", 401, "The metrics need a key.")
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.exception_handler(HTTPException)
+    async def refusal(request: Request, error: HTTPException) -> Response:
+        path, method = request.url.path, request.method
+        return error_response(path, error.status_code, f"{path} does not take {method}.")
 
     return app
 

@@ -51,7 +51,8 @@ class Gateway:
     def _choose(self, scope: Scope) -> ASGIApp | Response:
         """vLLM's app, or the answer that says why not."""
         path = scope["path"]
-        if not self._keys.allows(scope):
+        # A browser asks with OPTIONS first whether it may send the key.
+        if not self._keys.allows(scope) and scope["method"] != "OPTIONS":
             return error_response(
                 path,
                 401,

@@ -21,7 +21,7 @@ from sandbox.engine import arguments, zygote
 from sandbox.engine.lifecycle import Lifecycle, State, Status
 from sandbox.engine.logs import EngineLog
 from sandbox.engine.supervisor import Supervisor
-from sandbox.errors import ExitCode
+from sandbox.errors import ConfigError, ExitCode
 from sandbox.host import ports
 from sandbox.host.notify import notify
 from sandbox.settings import Loaded, Settings
@@ -37,14 +37,17 @@ def run(loaded: Loaded) -> int:
     """Serve until SIGTERM or SIGINT; the return value is the exit code."""
     settings = loaded.settings
     arguments.extra_flags(settings)
+    # Said by the person: have vLLM start its processes in its own way.
+    spawn_wanted = "VLLM_WORKER_MULTIPROC_METHOD" in os.environ
+    _set_environment(settings)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("sandbox").setLevel(logging.INFO)
     listener = ports.bind(settings.api_host, settings.api_port, "API_PORT")
     listener.listen(2048)
-    _set_environment(settings)
     engine_log = EngineLog()
-    with engine_log.capture():
-        zygote.start()
+    if not spawn_wanted:
+        with engine_log.capture():
+            zygote.start()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_Launcher(settings, listener, engine_log).serve())
     zygote.sweep(seconds=0)
@@ -100,10 +103,14 @@ class _Launcher:
             code = ExitCode.FAILURE
             if supervising.exception():
                 log.error("The supervisor failed", exc_info=supervising.exception())
-        elif not serving.done():
-            await self._drain(gateway)
+        elif serving.done():
+            code = ExitCode.FAILURE
+            log.error("The server ended by itself", exc_info=serving.exception())
+        # From here on the states are the launcher's: nothing is restarted any more.
         supervising.cancel()
         await asyncio.wait({supervising})
+        if stopping.done():
+            await self._drain(gateway)
         await supervisor.close()
         await lifecycle.set(State.STOPPED, "The service has stopped.")
         server.should_exit = True
@@ -144,12 +151,19 @@ class _Server(uvicorn.Server):
 
 
 def _set_environment(settings: Settings) -> None:
-    """What vLLM and its libraries read from the environment; what a person has set stays."""
+    """What vLLM and its libraries read from the environment; what a person has set stays.
+
+    Raises ``ConfigError`` for a key that would be asked for beside ours.
+    """
+    if os.environ.get("VLLM_API_KEY"):
+        raise ConfigError("VLLM_API_KEY is set, which AI Sandbox does not use.", "Set API_KEY.")
     for name, value in {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_CACHE_ROOT": str(settings.models_dir / "cache" / "vllm"),
+        # For the paths of vLLM that do not ask the zygote: never a fork of the launcher.
+        "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         # An image address must not lead on to another address.
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     }.items():

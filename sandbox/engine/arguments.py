@@ -100,10 +100,16 @@ def parse(vllm_api: ModuleType, flags: list[str]) -> Namespace:
             )
 
     try:
-        arguments: Namespace = vllm_api.make_arg_parser(Parser(add_help=False)).parse_args(flags)
+        # Without abbreviations: they would get past the list of flags that are ours.
+        parser = vllm_api.make_arg_parser(Parser(add_help=False, allow_abbrev=False))
+        arguments: Namespace = parser.parse_args(flags)
         vllm_api.validate_parsed_serve_args(arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"vLLM does not accept its flags: {error}.", "Correct VLLM_EXTRA_ARGS."
         ) from None
+    if arguments.model_tag is not None:
+        raise ConfigError(
+            f"VLLM_EXTRA_ARGS has {arguments.model_tag!r}, which belongs to no flag.", "Remove it."
+        )
     return arguments

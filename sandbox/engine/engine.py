@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
+import logging
+import re
 from argparse import Namespace
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from vllm.v1.engine.async_llm import AsyncLLM
 
+log = logging.getLogger(__name__)
+
 _LOG_STATS_SECONDS = 10.0
+# vLLM's words for a process that was killed, by the kernel for want of memory for example. Other
+# signals are crashes, which the next try would see again.
+_KILLED = re.compile(r"': -9\b")
+
+
+class EngineDiedError(SandboxError):
+    """A process of the engine was killed while it loaded; another try may go well."""
 
 
 class Engine:
@@ -33,10 +43,11 @@ class Engine:
         self._flags = flags
         self._stats: asyncio.Task[None] | None = None
         self.app: FastAPI | None = None
-        self._paths: frozenset[str] = frozenset()
+        # The paths that vLLM serves for this model, as it writes them.
+        self.paths: frozenset[str] = frozenset()
 
     @classmethod
-    def start(cls, settings: Settings, model: LocalModel, log: EngineLog) -> Engine:
+    def start(cls, settings: Settings, model: LocalModel, output: EngineLog) -> Engine:
         """Load ``model``. Blocks for as long as vLLM takes.
 
         Raises ``SandboxError`` with the root cause that vLLM's processes printed.
@@ -44,15 +55,17 @@ class Engine:
         vllm_api = import_vllm()
         words = arguments.compose(settings, model, cpu=vllm_api.on_cpu())
         flags = arguments.parse(vllm_api, words)
-        log.forget()
+        output.forget()
         try:
             config = vllm_api.AsyncEngineArgs.from_cli_args(flags).create_engine_config(
                 usage_context=vllm_api.UsageContext.OPENAI_API_SERVER
             )
-            if zygote.alive():
+            # Binding to NUMA nodes puts another program in place of the one that is spawned.
+            if not flags.numa_bind and zygote.usable():
                 vllm_api.use_zygote()
             else:
-                os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
+                log.warning("Engine processes are spawned, which takes longer than forking them.")
+                vllm_api.use_spawn()
             client = vllm_api.AsyncLLM.from_vllm_config(
                 vllm_config=config,
                 usage_context=vllm_api.UsageContext.OPENAI_API_SERVER,
@@ -65,8 +78,8 @@ class Engine:
             client.renderer._join_mm_warmup()
         except Exception as error:
             zygote.sweep(seconds=2)
-            cause = log.root_cause() or first_sentence(error)
-            raise SandboxError(
+            cause = output.root_cause() or first_sentence(error)
+            raise (EngineDiedError if _KILLED.search(str(error)) else SandboxError)(
                 f"{settings.served_name} could not be loaded: {cause}",
                 "The log has the whole story; another model, a shorter MAX_MODEL_LEN or other "
                 "VLLM_EXTRA_ARGS may help.",
@@ -78,37 +91,31 @@ class Engine:
 
         Raises ``SandboxError`` when vLLM refuses the model for a reason that it sees only now.
         """
+        name = self._flags.served_model_name[0]
+        building = asyncio.ensure_future(self._build_app())
         try:
-            app = await self._build_app()
-        except Exception as error:
+            while not building.done():
+                await asyncio.wait({building}, timeout=0.5)
+                # What it asked the engine is never answered then.
+                if self.dead and not building.done():
+                    raise EngineDiedError(f"{name}: the engine died while it started.")
+            app = building.result()
+        except BaseException as error:
+            building.cancel()
             await self.close()
+            if isinstance(error, SandboxError) or not isinstance(error, Exception):
+                raise
             raise SandboxError(
-                f"{self._flags.served_model_name[0]} cannot be served: {first_sentence(error)}",
+                f"{name} cannot be served: {first_sentence(error)}",
                 "Correct VLLM_EXTRA_ARGS, or choose another model.",
             ) from error
-        # Both are done by the lifespan of vLLM's app, which does not run inside ours.
+        # These two are done by the lifespan of vLLM's app, which does not run inside ours.
+        gc.collect()
         gc.freeze()
         if not self._flags.disable_log_stats:
             self._stats = asyncio.create_task(self._log_stats())
-        self._paths = frozenset(getattr(route, "path", "") for route in app.routes)
+        self.paths = frozenset(getattr(route, "path", "") for route in app.routes)
         self.app = app
-
-    async def _build_app(self) -> FastAPI:
-        await self._client.reset_mm_cache()
-        tasks = await self._client.get_supported_tasks()
-        # In a thread: it imports a hundred modules on the first call.
-        app: FastAPI = await asyncio.to_thread(
-            self._vllm.build_app, self._flags, tasks, self._client.model_config
-        )
-        # vLLM's error handler asks its server to stop when the engine died; ours restarts.
-        app.state.server = SimpleNamespace(should_exit=False)
-        await self._vllm.init_app_state(self._client, app.state, self._flags, tasks)
-        return app
-
-    @property
-    def paths(self) -> frozenset[str]:
-        """The paths that vLLM serves for this model, as it writes them."""
-        return self._paths
 
     @property
     def dead(self) -> bool:
@@ -129,7 +136,7 @@ class Engine:
             "device": str(config.device_config.device_type),
             "engine": f"vLLM {self._vllm.version}",
             # EngineCore first, then its workers: for py-spy and gdb.
-            "engine_pids": zygote.children(),
+            "engine_pids": zygote.engine_processes(),
         }
 
     async def close(self, seconds: float = 5.0) -> None:
@@ -139,10 +146,28 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._stats
         self.app = None
+        if self.dead:
+            # The shutdown may cancel the task that would tell the streams.
+            self._client.output_processor.propagate_error(self._vllm.EngineDeadError())
         await asyncio.to_thread(self._client.shutdown, seconds)
         await asyncio.to_thread(zygote.sweep, seconds)
+
+    async def _build_app(self) -> FastAPI:
+        await self._client.reset_mm_cache()
+        tasks = await self._client.get_supported_tasks()
+        # In a thread: it imports a hundred modules on the first call.
+        app: FastAPI = await asyncio.to_thread(
+            self._vllm.build_app, self._flags, tasks, self._client.model_config
+        )
+        # vLLM's error handler asks its server to stop when the engine died; ours restarts.
+        app.state.server = SimpleNamespace(should_exit=False)
+        await self._vllm.init_app_state(self._client, app.state, self._flags, tasks)
+        return app
 
     async def _log_stats(self) -> None:
         while not self.dead:
             await asyncio.sleep(_LOG_STATS_SECONDS)
-            await self._client.do_log_stats()
+            try:
+                await self._client.do_log_stats()
+            except self._vllm.EngineDeadError:
+                return

@@ -42,4 +42,4 @@ def _load_large_libraries() -> None:
     for name in _LARGE_LIBRARIES:
         if (folder / name).is_file():
             # A failure shows again, with its reason, when torch is imported.
-            dlopen(os.fsencode(folder / name), os.RTLD_NOW | os.RTLD_GLOBAL)
+            dlopen(os.fsencode(folder / name), os.RTLD_NOW | os.RTLD_LOCAL)

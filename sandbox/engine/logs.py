@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _KEPT_LINES = 400
 _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*\w*(?:Error|Exception)): (.+)$")
@@ -64,5 +64,7 @@ class EngineLog:
         with os.fdopen(descriptor, "r", encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 self._lines.append(line.rstrip("\n"))
-                # One write a line, so that lines of two writers do not mix.
-                os.write(2, line.encode("utf-8", "replace"))
+                # One write a line, so that lines of two writers do not mix. Our own reader may be
+                # gone; the engine must not block on that.
+                with suppress(OSError):
+                    os.write(2, line.encode("utf-8", "replace"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from sandbox.engine import zygote
-from sandbox.engine.engine import Engine
+from sandbox.engine.engine import Engine, EngineDiedError
 from sandbox.engine.lifecycle import Lifecycle, Progress, State
 from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.errors import ExitCode, SandboxError
@@ -45,53 +45,51 @@ class Supervisor:
 
     async def run(self) -> ExitCode:
         """Serve until cancelled; the return value is the exit code of a give-up."""
-        name = self._settings.served_name
         try:
-            model = await self._find_model()
-            await self._load(model)
+            return await self._serve(await self._find_model())
         except SandboxError as error:
             log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
             await self._lifecycle.set(State.FAILED, error.message, error.hint)
-            await asyncio.Event().wait()
         except Exception as error:
             # A mistake of ours would be made again after a restart: explain, do not crash-loop.
             log.exception("Unexpected")
             await self._lifecycle.set(
                 State.FAILED,
-                f"{name} could not be started: {first_sentence(error)}",
+                f"{self._settings.served_name} could not be started: {first_sentence(error)}",
                 "This is a mistake in AI Sandbox; please report it with the log.",
             )
-            await asyncio.Event().wait()
-        while True:
-            await self._until_dead()
-            assert self.engine is not None
-            engine, self.engine = self.engine, None
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    async def _serve(self, model: LocalModel) -> ExitCode:
+        """Load ``model`` and replace its engine whenever it dies; ends after too many deaths."""
+        name = self._settings.served_name
+        deaths = 0
+        message = f"{name} is loading."
+        while deaths < _MAX_DEATHS:
+            await self._lifecycle.set(State.LOADING, message)
+            # The first restart is at once; the next ones wait longer and longer.
+            await asyncio.sleep(2.0 ** (deaths - 1) - 1 if deaths else 0)
+            try:
+                await self._load(model)
+                await self._until_dead()
+            except SandboxError as error:
+                if not deaths and not isinstance(error, EngineDiedError):
+                    raise
+                log.error("%s %s", error.message, error.hint)
             deaths = self._count_death()
+            log.error("The engine died (%d times in 10 minutes)", deaths)
+            message = f"{name}: the engine stopped unexpectedly and is being restarted."
             await self._lifecycle.set(
-                State.LOADING,
-                f"{name}: the engine stopped unexpectedly and is being restarted.",
-                restarts=self._lifecycle.status.restarts + 1,
+                State.LOADING, message, restarts=self._lifecycle.status.restarts + 1
             )
-            log.error(
-                "The engine died (%d times in 10 minutes): %s", deaths, self._log.root_cause()
-            )
-            await engine.close(seconds=2)
-            while True:
-                if deaths >= _MAX_DEATHS:
-                    await self._lifecycle.set(
-                        State.FAILED,
-                        f"{name}: the engine died {deaths} times within 10 minutes.",
-                        "The log says why. The service is started anew.",
-                    )
-                    return ExitCode.FAILURE
-                # The first restart is at once; the next ones wait longer and longer.
-                await asyncio.sleep(2.0 ** (deaths - 1) - 1)
-                try:
-                    await self._load(model, restarting=True)
-                    break
-                except SandboxError as error:
-                    log.error("%s %s", error.message, error.hint)
-                    deaths = self._count_death()
+            await self.close()
+        await self._lifecycle.set(
+            State.FAILED,
+            f"{name}: the engine died {deaths} times within 10 minutes.",
+            "The log says why. The service is started anew.",
+        )
+        return ExitCode.FAILURE
 
     async def close(self) -> None:
         """Stop the engine, or the loading of one."""
@@ -120,7 +118,14 @@ class Supervisor:
             asyncio.run_coroutine_threadsafe(self._show_progress(Progress(done, total, rate)), loop)
 
         def bring() -> Path:
-            settings.models_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                settings.models_dir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SandboxError(
+                    f"The folder {settings.models_dir} (MODELS_DIR) cannot be made: "
+                    f"{error.strerror}.",
+                    "Give it to this user, or set MODELS_DIR to another folder.",
+                ) from None
             return fetch(model, settings.models_dir, token, report)
 
         for attempt in range(10**6):
@@ -140,13 +145,13 @@ class Supervisor:
         text = f"{self._settings.served_name} is downloading: {describe(progress)}."
         await self._lifecycle.update(message=text, hint="", progress=progress)
 
-    async def _load(self, model: LocalModel, *, restarting: bool = False) -> None:
-        name = self._settings.served_name
-        if not restarting:
-            await self._lifecycle.set(State.LOADING, f"{name} is loading.")
+    async def _load(self, model: LocalModel) -> None:
+        with self._log.capture():
+            zygote.restart_if_killed()
         engine = await _in_thread(Engine.start, self._settings, model, self._log)
         await engine.open()
         self.engine = engine
+        name = self._settings.served_name
         await self._lifecycle.set(State.READY, f"{name} is ready.", details=engine.details)
 
     async def _until_dead(self) -> None:

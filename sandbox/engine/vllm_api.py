@@ -10,6 +10,7 @@ import importlib
 
 import torch
 import vllm
+import vllm.v1.engine.coordinator as coordinator
 import vllm.v1.engine.utils as engine_utils
 import vllm.v1.executor.multiproc_executor as multiproc_executor
 from vllm.engine.arg_utils import AsyncEngineArgs
@@ -20,8 +21,9 @@ from vllm.platforms import current_platform
 from vllm.renderers.base import BaseRenderer
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
-from vllm.utils.gc_utils import freeze_gc_heap
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
+from vllm.v1.engine.output_processor import OutputProcessor
 
 from sandbox.engine import zygote
 
@@ -30,15 +32,17 @@ __all__ = [
     "AsyncEngineArgs",
     "AsyncLLM",
     "BaseRenderer",
+    "EngineDeadError",
     "FlexibleArgumentParser",
+    "OutputProcessor",
     "UsageContext",
     "build_app",
     "cuda_is_initialized",
-    "freeze_gc_heap",
     "init_app_state",
     "make_arg_parser",
     "on_cpu",
     "preload_workers",
+    "use_spawn",
     "use_zygote",
     "validate_parsed_serve_args",
     "version",
@@ -47,7 +51,8 @@ __all__ = [
 version: str = vllm.__version__
 
 # The modules that start processes, each through its own name for ``get_mp_context``.
-PROCESS_STARTERS = (engine_utils, multiproc_executor)
+PROCESS_STARTERS = (engine_utils, multiproc_executor, coordinator)
+_OWN_CONTEXTS = [vars(module)["get_mp_context"] for module in PROCESS_STARTERS]
 
 
 def on_cpu() -> bool:
@@ -72,3 +77,9 @@ def use_zygote() -> None:
     """Have vLLM start EngineCore and its workers as forks of the zygote."""
     for module in PROCESS_STARTERS:
         vars(module)["get_mp_context"] = zygote.get_mp_context
+
+
+def use_spawn() -> None:
+    """Have vLLM start its processes in its own way (VLLM_WORKER_MULTIPROC_METHOD is spawn)."""
+    for module, own in zip(PROCESS_STARTERS, _OWN_CONTEXTS, strict=True):
+        vars(module)["get_mp_context"] = own

@@ -11,17 +11,30 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from pathlib import Path
 from typing import Any
+
+from sandbox.host.processes import descendants, is_alive
 
 PRELOAD = "sandbox.engine.zygote_preload"
 LAUNCHER_PID = "AI_SANDBOX_LAUNCHER_PID"
+# Exit status of a zygote that cannot be forked from on this machine: another would be the same.
+GIVEN_UP = 77
 
-# Its class has no types for what it keeps to itself; Python's version is pinned.
+# The class has no types for what it keeps to itself; Python's version is pinned.
 _server: Any = forkserver._forkserver
+_tracker: Any = resource_tracker._resource_tracker
+
+
+def _start_nothing() -> None:
+    """Takes the place of the fork server's ``ensure_running``, which every fork calls first.
+
+    In the launcher it would start a server from a thread, with whose end the kernel would kill
+    it; in an engine process it would start a second one.
+    """
 
 
 class ZygoteProcess(ForkServerProcess):
@@ -34,9 +47,7 @@ class ZygoteProcess(ForkServerProcess):
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self._environment)
-        # The fork inherited the server's address: without this the first child of an engine
-        # process would start a fork server of its own.
-        _server.ensure_running = lambda: None
+        _server.ensure_running = _start_nothing
         _apply_cpu_binding()
         super().run()
 
@@ -58,41 +69,70 @@ def get_mp_context() -> ZygoteContext:
 def start() -> None:
     """Start the zygote; returns at once, its imports go on in the background.
 
-    Call from the main thread: the zygote dies with the thread that started it.
+    Call from the main thread only: the zygote dies with the thread that started it.
     """
     os.environ[LAUNCHER_PID] = str(os.getpid())
     multiprocessing.set_forkserver_preload([PRELOAD])
-    forkserver.ensure_running()
+    forkserver.ForkServer.ensure_running(_server)
+    _server.ensure_running = _start_nothing
 
 
-def alive() -> bool:
-    """False when the zygote ended, as it does when it cannot import vLLM without touching CUDA."""
+def restart_if_killed() -> None:
+    """Start another zygote when the one that was started ended for no reason of its own.
+
+    As ``start``, from the main thread only.
+    """
     pid = _server._forkserver_pid
     if pid is None:
-        return False
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
+        return
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        return
+    os.close(_server._forkserver_alive_fd)
+    _server._forkserver_address = None
+    _server._forkserver_alive_fd = None
+    _server._forkserver_pid = None
+    if os.waitstatus_to_exitcode(status) != GIVEN_UP:
+        start()
 
 
-def children() -> list[int]:
-    """The ids of the engine's processes that live now."""
+def usable() -> bool:
+    """Wait for the zygote's imports and try a fork; False when vLLM must spawn. Blocks."""
     pid = _server._forkserver_pid
+    if pid is None or not is_alive(pid):
+        return False
+    probe = _context.Process(target=_end_well_if_gpus_can_be_used)
     try:
-        return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+        probe.start()
+    except (OSError, EOFError):
+        # It ended meanwhile.
+        return False
+    probe.join()
+    return probe.exitcode == 0
+
+
+def engine_processes() -> list[int]:
+    """The ids of the engine's processes that live now, however they were started."""
+    ours = {_server._forkserver_pid, _tracker._pid}
+    return [pid for pid in descendants(os.getpid()) if pid not in ours]
 
 
 def sweep(seconds: float) -> None:
     """Give the engine's processes ``seconds`` to end, then kill what is left. Blocks."""
     deadline = time.monotonic() + seconds
-    while children() and time.monotonic() < deadline:
+    while engine_processes() and time.monotonic() < deadline:
         time.sleep(0.05)
-    for pid in children():
+    for pid in engine_processes():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def _end_well_if_gpus_can_be_used() -> None:
+    import torch
+
+    # True when something used CUDA before the fork, which ``is_initialized`` does not always see.
+    if torch.cuda._is_in_bad_fork():
+        sys.exit(1)
 
 
 def _apply_cpu_binding() -> None:

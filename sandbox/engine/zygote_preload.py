@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
+from sandbox.engine.zygote import GIVEN_UP, LAUNCHER_PID
 from sandbox.host.processes import die_with_parent
 
 die_with_parent()
-if os.getppid() != int(os.environ["AI_SANDBOX_LAUNCHER_PID"]):
+if os.getppid() != int(os.environ[LAUNCHER_PID]):
     # The launcher was gone before its death could be asked for.
     sys.exit(1)
 os.register_at_fork(after_in_child=die_with_parent)
+# Ctrl-C in a terminal is for the launcher, which lets requests end before it stops the engine.
+os.setpgid(0, 0)
 
 from sandbox.engine import vllm_api  # noqa: E402
 
@@ -19,4 +22,6 @@ vllm_api.preload_workers()
 vllm_api.use_zygote()
 if vllm_api.cuda_is_initialized():
     # CUDA cannot be used after a fork; without a zygote vLLM spawns its processes.
-    sys.exit("ai-sandbox: importing vLLM initialized CUDA; engine processes will be spawned")
+    print("ai-sandbox: importing vLLM initialized CUDA; engine processes are spawned instead")
+    sys.stdout.flush()
+    os._exit(GIVEN_UP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(**fields: str) -> None:
@@ -16,6 +17,10 @@ def notify(**fields: str) -> None:
         address = "\0" + address[1:]
     # A value is one line: a newline would begin another field.
     lines = [f"{name}={' '.join(value.split())}" for name, value in fields.items()]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+    # A manager that is gone or slow must not end or hold up the service.
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
+    ):
         channel.connect(address)
-        channel.sendall("\n".join(lines).encode())
+        channel.send("\n".join(lines).encode(), socket.MSG_DONTWAIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ _UNWANTED = [
     "openvino/*",
     "*/*.safetensors",
 ]
+
+# Of this machine and not of the network: the same at every try.
+_LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 Report = Callable[[int, int | None, float | None], None]
 
@@ -98,10 +102,34 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
         cached = _cached(model, cache)
         if cached:
             return cached
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise HubUnreachableError(
-            f"{name} could not be downloaded: {reason}", "It is tried again by itself."
-        ) from None
+        raise _explain(error, name, cache) from None
+
+
+def _explain(error: Exception, name: str, cache: Path) -> SandboxError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    answer = getattr(error, "response", None)
+    status = answer.status_code if answer is not None else None
+    if status == 401:
+        return SandboxError(
+            "Hugging Face does not accept the token in HF_TOKEN.",
+            "Make a new one at https://huggingface.co/settings/tokens, or remove it.",
+        )
+    if status == 403:
+        return SandboxError(
+            f"The account of HF_TOKEN may not read {name}.",
+            "Ask the model's owner for access, or use a token of an account that has it.",
+        )
+    # 408 and 429 mean later, as every 5xx does.
+    if status is not None and 400 <= status < 500 and status not in (408, 429):
+        return SandboxError(f"Hugging Face refuses {name}: {reason}", "Check MODEL_ID.")
+    if isinstance(error, OSError) and error.errno in _LOCAL_ERRORS:
+        return SandboxError(
+            f"{name} cannot be written to {cache} (MODELS_DIR): {error.strerror}.",
+            "Make room there, let this user write there, or set MODELS_DIR to another folder.",
+        )
+    return HubUnreachableError(
+        f"{name} could not be downloaded: {reason}", "It is tried again by itself."
+    )
 
 
 def _cache_name(model_id: str) -> str:

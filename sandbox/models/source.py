@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from typing import Any
 from sandbox.errors import SandboxError
 from sandbox.models.guide import GUIDE_ID, guide_folder
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+# Also refused by the hub: "--" and "..", and names that end like a git address.
+_HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?<!\.git)")
 # A safetensors file is an 8 byte length, a JSON header of that length, and the tensors.
 # Source: https://huggingface.co/docs/safetensors (the format's limit for a header is 100 MB).
 _MAX_HEADER_BYTES = 100_000_000
@@ -45,7 +47,7 @@ def resolve(model_id: str, revision: str | None = None) -> LocalModel | HubModel
         raise SandboxError(
             f"There is no built-in model {model_id!r}.", f"The only one is {GUIDE_ID}."
         )
-    folder = Path(model_id).expanduser()
+    folder = Path(os.path.expanduser(model_id))
     if model_id.startswith(("/", "./", "../", "~")) or folder.is_dir():
         return check_folder(model_id, folder)
     if not _HUB_ID.fullmatch(model_id):
@@ -91,15 +93,16 @@ def check_safetensors(file: Path) -> None:
                     f"{file} is not a safetensors file: its header is broken.", again
                 )
             header: dict[str, Any] = json.loads(stream.read(length))
+        ends = [int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"]
     except OSError as error:
         raise SandboxError(
             f"{file} cannot be read: {error.strerror}.", "Let the service's user read it."
         ) from None
-    except ValueError:
+    except (ValueError, TypeError, LookupError, AttributeError):
+        # No JSON, or JSON of another shape.
         raise SandboxError(
             f"{file} is not a safetensors file: its header is broken.", again
         ) from None
-    ends = [t["data_offsets"][1] for name, t in header.items() if name != "__metadata__"]
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         raise SandboxError(

@@ -40,10 +40,13 @@ class ApiService:
         wait_until(self._answers, 60, self.tell)
 
     def wait_for(self, state: str, seconds: float = 300) -> dict[str, Any]:
-        """Return the status once ``state`` is reached."""
+        """Return the status once ``state``, or ``failed``, is reached."""
         self.wait_for_port()
         wait_until(
-            lambda: self.program.process.poll() is not None or self.status()["state"] == state,
+            lambda: (
+                self.program.process.poll() is not None
+                or self.status()["state"] in (state, "failed")
+            ),
             seconds,
             self.tell,
         )

@@ -57,6 +57,13 @@ def test_engine_control_is_not_reachable(api: ApiService, path: str) -> None:
     assert httpx.post(api.url + path, json={}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/status", "/health", "/metrics"])
+def test_a_wrong_method_on_our_own_routes_is_405(api: ApiService, path: str) -> None:
+    response = httpx.delete(api.url + path)
+    assert response.status_code == 405
+    error_of(response)
+
+
 def test_a_wrong_method_is_405(api: ApiService) -> None:
     response = httpx.get(api.url + CHAT)
     assert response.status_code == 405

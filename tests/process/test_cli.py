@@ -54,7 +54,7 @@ def test_a_relative_folder_is_meant_from_where_the_command_stands(tmp_path: Path
 def test_status_without_a_service_says_so(tmp_path: Path) -> None:
     ended = run(tmp_path, "status", API_PORT=str(free_port()))
     assert ended.returncode == 1
-    assert "Nothing answers" in ended.stdout
+    assert "No AI Sandbox answers" in ended.stdout
 
 
 def test_status_of_a_ready_service_is_0(tmp_path: Path, api: ApiService) -> None:

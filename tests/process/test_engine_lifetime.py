@@ -79,6 +79,35 @@ def test_a_killed_worker_is_replaced(service: ApiService) -> None:
     assert not [pid for pid in before if alive(pid)]
 
 
+def test_a_killed_zygote_is_replaced(service: ApiService) -> None:
+    before = service.engine_pids()
+    zygote = int(Path(f"/proc/{before[0]}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(zygote, signal.SIGKILL)
+    wait_until(lambda: service.status()["restarts"] == 1, 60, service.tell)
+    service.wait_for("ready")
+    assert service.ask(TOPIC.question).status_code == 200
+    assert not [pid for pid in [*before, zygote] if alive(pid)]
+
+
+def test_spawned_engines_are_stopped_too(tmp_path: Path) -> None:
+    with serving(tmp_path, VLLM_WORKER_MULTIPROC_METHOD="spawn") as service:
+        status = service.wait_for("ready")
+        assert status["state"] == "ready", service.tell()
+        assert "are spawned" in service.program.output
+        service.program.process.send_signal(signal.SIGTERM)
+        assert service.program.process.wait(60) == 0
+        service.program.wait_for_nothing_left(5)
+
+
+def test_an_engine_killed_while_it_loads_is_started_again(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.wait_for("loading")
+        wait_until(lambda: "EngineCore pid=" in service.program.output, 120, service.tell)
+        name = service.program.output.split("EngineCore pid=")[1].split(")")[0]
+        os.kill(int(name), signal.SIGKILL)
+        assert service.wait_for("ready")["restarts"] == 1, service.tell()
+
+
 def test_a_killed_launcher_leaves_no_process(service: ApiService) -> None:
     assert len(service.program.living()) > 2
     service.program.process.kill()

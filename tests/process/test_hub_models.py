@@ -84,6 +84,22 @@ def test_a_gated_model_is_failed_and_says_what_to_do(tmp_path: Path, repository:
         assert "HF_TOKEN" in status["hint"]
 
 
+def test_a_wrong_token_is_failed_and_named(tmp_path: Path, repository: Path) -> None:
+    with (
+        hub(tmp_path) as endpoint,
+        serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT=endpoint, HF_TOKEN="hf_wrong") as service,
+    ):
+        status = service.wait_for("failed")
+        assert "HF_TOKEN" in status["message"], service.tell()
+        assert "hf_wrong" not in service.program.output
+
+
+def test_a_models_folder_that_cannot_be_made_is_failed_and_named(tmp_path: Path) -> None:
+    (tmp_path / "models").write_text("a file")
+    with serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT="http://127.0.0.1:9") as service:
+        assert "MODELS_DIR" in service.wait_for("failed")["message"]
+
+
 def test_an_unreachable_hub_is_tried_again(tmp_path: Path) -> None:
     with serving(tmp_path, MODEL_ID=MODEL, HF_ENDPOINT="http://127.0.0.1:9") as service:
         service.wait_for("downloading")

@@ -43,6 +43,9 @@ class Hub(BaseHTTPRequestHandler):
 
     def _repository(self, name: str) -> Path | None:
         folder = self.root / name
+        if self.headers.get("authorization", "").endswith("hf_wrong"):
+            self._refuse(401, "")
+            return None
         if not folder.is_dir():
             # The hub does not tell a stranger whether a repository exists.
             self._refuse(401, "RepoNotFound")

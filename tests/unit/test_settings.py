@@ -75,6 +75,20 @@ def test_a_line_that_is_no_assignment_is_refused_with_its_number(tmp_path: Path)
     assert "line 2 is not an assignment" in error.message
 
 
+@pytest.mark.parametrize("line", ["HF_TOKEN: hf_secret", "hf_secret", "HF_TOKEN hf_secret"])
+def test_a_line_that_is_no_assignment_is_not_shown(tmp_path: Path, line: str) -> None:
+    assert "hf_secret" not in str(refusal(tmp_path, line + "\n"))
+
+
+@pytest.mark.parametrize("keys", [",", "' '", "' , ,'"])
+def test_a_key_that_is_only_separators_is_refused(tmp_path: Path, keys: str) -> None:
+    assert "API_KEY" in refusal(tmp_path, f"API_KEY={keys}\n").message
+
+
+def test_a_folder_of_an_unknown_user_is_refused(tmp_path: Path) -> None:
+    assert "MODELS_DIR" in refusal(tmp_path, "MODELS_DIR=~nobody-of-that-name/x\n").message
+
+
 def test_a_broken_quote_does_not_show_the_value(tmp_path: Path) -> None:
     error = refusal(tmp_path, "HF_TOKEN='hf_secret\n")
     assert "line 1" in error.message

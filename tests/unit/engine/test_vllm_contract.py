@@ -6,6 +6,7 @@ import inspect
 import warnings
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +65,10 @@ def test_the_warm_up_of_the_image_processor_can_be_waited_for() -> None:
     accepts(vllm_api.BaseRenderer._join_mm_warmup, None)
 
 
+def test_streams_can_be_told_of_a_death() -> None:
+    accepts(vllm_api.OutputProcessor.propagate_error, None, vllm_api.EngineDeadError())
+
+
 def test_our_flags_are_flags_of_vllm() -> None:
     model = LocalModel("builtin:guide", guide_folder(), "llama", builtin=True)
     settings = Settings.model_validate(
@@ -93,6 +98,21 @@ def test_engine_processes_are_started_through_one_function() -> None:
     for module in vllm_api.PROCESS_STARTERS:
         assert callable(vars(module)["get_mp_context"])
         assert "get_mp_context()" in inspect.getsource(module)
+
+
+def test_no_other_module_of_vllm_starts_processes() -> None:
+    package = Path(inspect.getfile(vllm_api.AsyncLLM)).parents[2]
+    found = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if "get_mp_context()" in file.read_text(encoding="utf-8")
+    }
+    ours = {
+        Path(inspect.getfile(module)).relative_to(package).as_posix()
+        for module in vllm_api.PROCESS_STARTERS
+    }
+    # The last one only asks for the name of the process.
+    assert found == {*ours, "utils/system_utils.py"}
 
 
 def test_python_s_fork_server_has_the_parts_that_the_zygote_uses() -> None:

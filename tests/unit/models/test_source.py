@@ -42,12 +42,20 @@ def test_an_id_is_a_repository_on_the_hub() -> None:
     assert resolve("Qwen/Qwen3-0.6B", "main") == HubModel("Qwen/Qwen3-0.6B", "main")
 
 
-@pytest.mark.parametrize("model_id", ["gpt2", "a/b/c", "owner/na me", "-a/b", "a/", "https://x/y"])
+@pytest.mark.parametrize(
+    "model_id",
+    ["gpt2", "a/b/c", "owner/na me", "-a/b", "a/", "https://x/y", "a/b--c", "a/b..c", "a/b.git"],
+)
 def test_an_id_that_is_none_is_refused(model_id: str) -> None:
     with pytest.raises(SandboxError) as caught:
         resolve(model_id)
     assert repr(model_id) in caught.value.message
     assert caught.value.hint
+
+
+def test_a_folder_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(SandboxError, match="does not exist"):
+        resolve("~nobody-of-that-name/x")
 
 
 def test_a_config_that_is_not_json_is_refused(folder: Path) -> None:
@@ -66,7 +74,16 @@ def test_weights_of_another_length_than_their_header_says_are_refused(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"1234567", struct.pack("<Q", 2**40) + b"{}", struct.pack("<Q", 2) + b"{x"]
+    "content",
+    [
+        b"",
+        b"1234567",
+        struct.pack("<Q", 2**40) + b"{}",
+        struct.pack("<Q", 2) + b"{x",
+        struct.pack("<Q", 3) + b"[1]",
+        struct.pack("<Q", 7) + b'{"a":1}',
+        struct.pack("<Q", 26) + b'{"a":{"data_offsets":[0]}}',
+    ],
 )
 def test_a_file_without_a_header_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.safetensors"
