@@ -49,10 +49,6 @@ def compose(settings: Settings, model: LocalModel, *, cpu: bool) -> list[str]:
     if cpu:
         # Compiling for a CPU takes longer than it saves for models of a size that a CPU serves.
         flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(cpu_kv_cache_bytes(model))]
-    if model.builtin:
-        # Where a schema allows white space, a model this small can go on with it for ever.
-        flags += ["--structured-outputs-config.disable_any_whitespace", "true"]
-        flags += ["--structured-outputs-config.backend", "xgrammar"]
     flags += flags_of_family(model.model_type, model.folder)
     return flags + extra_flags(settings)
 
