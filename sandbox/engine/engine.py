@@ -146,9 +146,11 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._stats
         self.app = None
-        if self.dead:
-            # The shutdown may cancel the task that would tell the streams.
-            self._client.output_processor.propagate_error(self._vllm.EngineDeadError())
+        # Streams that still run are told here: the task that would tell them is ended next, so
+        # that it does not take the shutdown for a death and log one.
+        self._client.output_processor.propagate_error(self._vllm.EngineDeadError())
+        if self._client.output_handler:
+            self._client.output_handler.cancel()
         await asyncio.to_thread(self._client.shutdown, seconds)
         await asyncio.to_thread(zygote.sweep, seconds)
 

@@ -66,6 +66,7 @@ def test_the_warm_up_of_the_image_processor_can_be_waited_for() -> None:
 
 
 def test_streams_can_be_told_of_a_death() -> None:
+    assert "self.output_handler: " in inspect.getsource(vllm_api.AsyncLLM.__init__)
     accepts(vllm_api.OutputProcessor.propagate_error, None, vllm_api.EngineDeadError())
 
 
