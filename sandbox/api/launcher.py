@@ -20,6 +20,7 @@ from sandbox.api.gateway import Gateway
 from sandbox.engine import arguments, zygote
 from sandbox.engine.lifecycle import Lifecycle, State, Status
 from sandbox.engine.logs import EngineLog
+from sandbox.engine.plugin import LAUNCHER_PID
 from sandbox.engine.supervisor import Supervisor
 from sandbox.errors import ConfigError, ExitCode
 from sandbox.host import ports
@@ -40,6 +41,7 @@ def run(loaded: Loaded) -> int:
     # Said by the person: have vLLM start its processes in its own way.
     spawn_wanted = "VLLM_WORKER_MULTIPROC_METHOD" in os.environ
     _set_environment(settings)
+    os.environ[LAUNCHER_PID] = str(os.getpid())
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     logging.getLogger("sandbox").setLevel(logging.INFO)
     listener = ports.bind(settings.api_host, settings.api_port, "API_PORT")

@@ -20,7 +20,6 @@ from typing import Any
 from sandbox.host.processes import descendants, is_alive
 
 PRELOAD = "sandbox.engine.zygote_preload"
-LAUNCHER_PID = "AI_SANDBOX_LAUNCHER_PID"
 # Exit status of a zygote that cannot be forked from on this machine: another would be the same.
 GIVEN_UP = 77
 
@@ -71,7 +70,6 @@ def start() -> None:
 
     Call from the main thread only: the zygote dies with the thread that started it.
     """
-    os.environ[LAUNCHER_PID] = str(os.getpid())
     multiprocessing.set_forkserver_preload([PRELOAD])
     forkserver.ForkServer.ensure_running(_server)
     _server.ensure_running = _start_nothing

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from sandbox.engine.zygote import GIVEN_UP, LAUNCHER_PID
+from sandbox.engine.plugin import LAUNCHER_PID
+from sandbox.engine.zygote import GIVEN_UP
 from sandbox.host.processes import die_with_parent
 
 die_with_parent()

@@ -89,6 +89,13 @@ def test_a_killed_zygote_is_replaced(service: ApiService) -> None:
     assert not [pid for pid in [*before, zygote] if alive(pid)]
 
 
+def test_a_killed_launcher_leaves_no_spawned_process(tmp_path: Path) -> None:
+    with serving(tmp_path, VLLM_WORKER_MULTIPROC_METHOD="spawn") as service:
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        service.program.process.kill()
+        service.program.wait_for_nothing_left(5)
+
+
 def test_spawned_engines_are_stopped_too(tmp_path: Path) -> None:
     with serving(tmp_path, VLLM_WORKER_MULTIPROC_METHOD="spawn") as service:
         status = service.wait_for("ready")
