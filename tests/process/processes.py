@@ -66,10 +66,15 @@ def running(
     try:
         yield program
     finally:
-        for pid in program.living():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        # Python's resource tracker goes last and by itself: it frees the shared memory of the dead.
+        # Again until none is left: one may start another while we look.
+        while left := [p for p in program.living() if "resource_tracker" not in _command(p)]:
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
         process.wait()
+        program.wait_for_nothing_left(10)
 
 
 def wait_until(
@@ -84,6 +89,12 @@ def wait_until(
 
 def _pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return ""
 
 
 def _environment(pid: int) -> str:
