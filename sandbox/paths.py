@@ -16,7 +16,6 @@ class Paths:
     models_dir: Path
     ui_data_dir: Path
     ui_env: Path
-    runtime_dir: Path
     is_clone: bool
 
     @classmethod
@@ -27,7 +26,6 @@ class Paths:
             models_dir=root / "opt/models",
             ui_data_dir=root / "opt/open-webui",
             ui_env=root / "opt/ai-sandbox/current/ui",
-            runtime_dir=root / "run/ai-sandbox",
             is_clone=False,
         )
 
@@ -39,7 +37,6 @@ class Paths:
             models_dir=clone / "data/models",
             ui_data_dir=clone / "data/open-webui",
             ui_env=clone / ".venv-ui",
-            runtime_dir=clone / "data/run",
             is_clone=True,
         )
 

@@ -1,6 +1,7 @@
 """The lifecycle contract: few named states, one writer, every change one event to all who watch.
 
-The supervisor is the only writer and writes on the event loop. Watchers (the page, ``/status``,
+The supervisor is the only writer until a stop begins, then the launcher is; both write on the
+event loop. Watchers (the page, ``/status``,
 systemd, the journal) see the same ``Status`` objects in the same order; slow ones skip to the
 newest.
 """

@@ -1,7 +1,7 @@
 """From MODEL_ID to a model that answers, and back to one whenever the engine dies.
 
-The only writer of the lifecycle. Runs on the event loop of the launcher; what blocks runs in
-daemon threads, so that a stop never waits for a download or a load.
+The only writer of the lifecycle until a stop begins. Runs on the event loop of the launcher; what
+blocks runs in daemon threads, so that a stop never waits for a download or a load.
 """
 
 from __future__ import annotations

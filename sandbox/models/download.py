@@ -42,7 +42,7 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
     """
     # Seconds to import: only where a download is wanted.
     from httpx2 import TransportError
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -72,17 +72,7 @@ def fetch(model: HubModel, cache: Path, token: str | None, report: Report) -> Pa
             )
         total = sum(f.size or 0 for f in files)
         with _Meter(cache / _cache_name(model.model_id) / "blobs", total, report):
-            folder = snapshot_download(
-                model.model_id,
-                # By name and not as the commit: the cache remembers what the name stood for, for
-                # starts without the hub.
-                revision=model.revision,
-                cache_dir=cache,
-                token=token,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-            )
-        return Path(folder)
+            return _snapshot(model, cache, token)
     except GatedRepoError:
         raise SandboxError(
             f"{name} is gated: its owner wants you to accept the terms first.",
@@ -136,21 +126,30 @@ def _cache_name(model_id: str) -> str:
     return "models--" + model_id.replace("/", "--")
 
 
-def _cached(model: HubModel, cache: Path) -> Path | None:
-    """The folder of an earlier complete download, for when the hub is out of reach."""
+def _snapshot(model: HubModel, cache: Path, token: str | None, *, local: bool = False) -> Path:
+    """The folder of the files that are wanted: downloaded, or only what lies in the cache."""
     from huggingface_hub import snapshot_download
 
-    try:
-        folder = Path(
-            snapshot_download(
-                model.model_id,
-                revision=model.revision,
-                cache_dir=cache,
-                allow_patterns=_WANTED,
-                ignore_patterns=_UNWANTED,
-                local_files_only=True,
-            )
+    return Path(
+        snapshot_download(
+            model.model_id,
+            # By name and not as the commit: the cache remembers what the name stood for, for
+            # starts without the hub.
+            revision=model.revision,
+            cache_dir=cache,
+            token=token,
+            # The cache counts as complete only for the selection that was downloaded.
+            allow_patterns=_WANTED,
+            ignore_patterns=_UNWANTED,
+            local_files_only=local,
         )
+    )
+
+
+def _cached(model: HubModel, cache: Path) -> Path | None:
+    """The folder of an earlier complete download, for when the hub is out of reach."""
+    try:
+        folder = _snapshot(model, cache, None, local=True)
     except OSError:
         return None
     return folder if any(folder.glob("*.safetensors")) else None
