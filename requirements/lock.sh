@@ -23,6 +23,7 @@ main() {
     fi
     lock uv
     lock api-cpu "${cpu[@]}"
+    lock base --constraint api-cpu.txt
     lock ui "${cpu[@]}"
     lock dev "${cpu[@]}"
     lock api-gpu --python-platform x86_64-manylinux_2_28
