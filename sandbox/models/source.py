@@ -18,6 +18,11 @@ _HUB_ID = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?<!\
 # A safetensors file is an 8 byte length, a JSON header of that length, and the tensors.
 # Source: https://huggingface.co/docs/safetensors (the format's limit for a header is 100 MB).
 _MAX_HEADER_BYTES = 100_000_000
+# systemd's ProtectHome closes these two to the services, whatever their modes are.
+_READABLE = (
+    "Let the service's user read it and enter the folders above it; on a box the service never "
+    "sees /home and /root."
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ def resolve(model_id: str, revision: str | None = None) -> LocalModel | HubModel
         raise SandboxError(
             f"There is no built-in model {model_id!r}.", f"The only one is {GUIDE_ID}."
         )
-    folder = Path(os.path.expanduser(model_id))
-    if model_id.startswith(("/", "./", "../", "~")) or folder.is_dir():
+    folder = named_folder(model_id)
+    if folder:
         return check_folder(model_id, folder)
     if not _HUB_ID.fullmatch(model_id):
         raise SandboxError(
@@ -58,17 +63,36 @@ def resolve(model_id: str, revision: str | None = None) -> LocalModel | HubModel
     return HubModel(model_id, revision)
 
 
+def named_folder(model_id: str) -> Path | None:
+    """The folder that ``model_id`` means, whether it is there or not; None when it means none."""
+    folder = Path(os.path.expanduser(model_id))
+    is_path = model_id.startswith(("/", "./", "../", "~"))
+    return folder if is_path or (model_id and folder.is_dir()) else None
+
+
 def check_folder(model_id: str, folder: Path, *, builtin: bool = False) -> LocalModel:
     """The model in ``folder``, after a look at its files that costs no memory.
 
-    Raises ``SandboxError`` for a missing folder, no config.json, no or broken safetensors files.
+    Raises ``SandboxError`` for a folder that is missing or cannot be read, no config.json, no or
+    broken safetensors files.
     """
+    try:
+        return _look_at(model_id, folder, builtin=builtin)
+    except OSError as error:
+        raise SandboxError(
+            f"{error.filename or folder} cannot be read: {error.strerror}.", _READABLE
+        ) from None
+
+
+def _look_at(model_id: str, folder: Path, *, builtin: bool) -> LocalModel:
     if not folder.is_dir():
         raise SandboxError(
             f"The model folder {folder} does not exist.", "Correct MODEL_ID, or make the folder."
         )
+    # Not by a pattern: that finds nothing in a folder that cannot be read.
+    names = sorted(os.listdir(folder))
     config = _read_config(folder)
-    files = sorted(folder.glob("*.safetensors"))
+    files = [folder / name for name in names if name.endswith(".safetensors")]
     if not files:
         raise SandboxError(
             f"The model folder {folder} has no .safetensors file, so there are no weights to load.",
@@ -81,7 +105,10 @@ def check_folder(model_id: str, folder: Path, *, builtin: bool = False) -> Local
 
 
 def check_safetensors(file: Path) -> None:
-    """Raise ``SandboxError`` unless ``file`` has a header and is as long as the header says."""
+    """Raise ``SandboxError`` unless ``file`` has a header and is as long as the header says.
+
+    Raises ``OSError`` when it cannot be read.
+    """
     again = "Copy or download the file again."
     try:
         size = file.stat().st_size
@@ -94,10 +121,6 @@ def check_safetensors(file: Path) -> None:
                 )
             header: dict[str, Any] = json.loads(stream.read(length))
         ends = [int(t["data_offsets"][1]) for name, t in header.items() if name != "__metadata__"]
-    except OSError as error:
-        raise SandboxError(
-            f"{file} cannot be read: {error.strerror}.", "Let the service's user read it."
-        ) from None
     except (ValueError, TypeError, LookupError, AttributeError):
         # No JSON, or JSON of another shape.
         raise SandboxError(
@@ -110,8 +133,21 @@ def check_safetensors(file: Path) -> None:
         )
 
 
+def is_sound(file: Path) -> bool:
+    """False for a safetensors file that is missing, unreadable, cut or overwritten at its start."""
+    try:
+        check_safetensors(file)
+    except (SandboxError, OSError):
+        return False
+    return True
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
+    # Mistral's own format has another config, which vLLM reads too.
+    params = folder / "params.json"
+    if params.exists() and not file.exists():
+        file = params
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -119,12 +155,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"The model folder {folder} has no config.json.",
             "Give the folder of a Hugging Face model: config.json, tokenizer, .safetensors files.",
         ) from None
-    except OSError as error:
-        raise SandboxError(
-            f"{file} cannot be read: {error.strerror}.", "Let the service's user read it."
-        ) from None
     except ValueError as error:
         raise SandboxError(f"{file} is not JSON: {error}.", "Copy the file again.") from None
     if not isinstance(config, dict):
         raise SandboxError(f"{file} is not a JSON object.", "Copy the file again.")
-    return config
+    return config if file != params else {"model_type": "mistral", **config}

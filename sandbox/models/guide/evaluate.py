@@ -22,7 +22,8 @@ class Guide:
         # Matrices this small lose more by a second thread than they win (22 s against 1 s).
         torch.set_num_threads(1)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self.model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        # A processor without 16 bit arithmetic takes ten times as long for bfloat16.
+        self.model: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     def ask(self, questions: list[str], batch: int = 256, longest: int = 160) -> list[str]:
         """The greedy answers, in the order of the questions."""

@@ -38,6 +38,12 @@ def test_a_folder_is_a_local_model(folder: Path) -> None:
     assert resolve(str(folder)) == LocalModel(str(folder), folder, "llama")
 
 
+def test_a_folder_in_mistrals_own_format_is_a_local_model(folder: Path) -> None:
+    (folder / "config.json").unlink()
+    (folder / "params.json").write_text('{"dim": 8}')
+    assert resolve(str(folder)) == LocalModel(str(folder), folder, "mistral")
+
+
 def test_an_id_is_a_repository_on_the_hub() -> None:
     assert resolve("Qwen/Qwen3-0.6B", "main") == HubModel("Qwen/Qwen3-0.6B", "main")
 
