@@ -9,11 +9,14 @@ from typing import NoReturn
 
 from sandbox.errors import ConfigError
 from sandbox.host import hardware
-from sandbox.models.families import flags_of_family
+from sandbox.models.families import family_of
+from sandbox.models.plan.decide import Plan
+from sandbox.models.plan.fit import cpu_kv_cache_bytes
 from sandbox.models.source import LocalModel
 from sandbox.settings import Settings
 
-GIB = 2**30
+# No host has this name. It stands in vLLM's refusal, where it says what to do.
+NO_MEDIA_HOST = "none-see-the-setting-media-domains.invalid"
 
 # Flags that would fight with what the launcher owns, and the setting to use instead.
 _OURS = {
@@ -33,32 +36,42 @@ _OURS = {
 }
 
 
-def compose(settings: Settings, model: LocalModel, *, cpu: bool) -> list[str]:
-    """The flags for ``model``; VLLM_EXTRA_ARGS come last, so they win.
+def compose(
+    settings: Settings, model: LocalModel, plan: Plan | None = None, *, cpu: bool
+) -> list[str]:
+    """The words of ``vllm serve`` for ``model``; what comes later wins.
 
+    What is ``auto`` in the settings follows from ``plan``; without one, or with one for another
+    kind of device than vLLM has, vLLM decides.
     Raises ``ConfigError`` when VLLM_EXTRA_ARGS cannot be split or names a flag of the launcher's.
     """
+    way = plan.way if plan and bool(plan.machine.gpus) != cpu else None
+    context: int | str = settings.max_model_len
+    parallel: int | str = settings.tensor_parallel_size
+    quantization: str | None = settings.quantization
+    if plan and way:
+        context = plan.context_length
+        parallel = way.tensor_parallel if parallel == "auto" else parallel
+        quantization = way.quantization if quantization == "auto" else quantization
     flags = ["--model", str(model.folder), "--served-model-name", settings.served_name]
-    flags += ["--max-model-len", str(settings.max_model_len)]
-    if settings.tensor_parallel_size != "auto":
-        flags += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
-    if settings.quantization != "auto":
-        flags += ["--quantization", settings.quantization]
+    flags += ["--max-model-len", str(context)]
+    if parallel not in ("auto", 1):
+        flags += ["--tensor-parallel-size", str(parallel)]
+    if quantization not in ("auto", None):
+        flags += ["--quantization", str(quantization)]
     if settings.gpu_memory_utilization != "auto" and not cpu:
         flags += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    if way and way.dtype:
+        flags += ["--dtype", way.dtype]
     if cpu:
+        room = hardware.available_memory()
+        cache = way.kv_cache_bytes if way else cpu_kv_cache_bytes(room, builtin=model.builtin)
         # Compiling for a CPU takes longer than it saves for models of a size that a CPU serves.
-        flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(cpu_kv_cache_bytes(model))]
-    flags += flags_of_family(model.model_type, model.folder)
+        flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(cache)]
+    hosts = [host.strip() for host in settings.media_domains.split(",") if host.strip()]
+    flags += ["--allowed-media-domains", *(hosts or [NO_MEDIA_HOST])]
+    flags += family_of(model.model_type, model.folder).flags
     return flags + extra_flags(settings)
-
-
-def cpu_kv_cache_bytes(model: LocalModel) -> int:
-    """Bytes of memory for the KV cache on a CPU, where vLLM itself would take 92% of all."""
-    if model.builtin:
-        return GIB // 4
-    # vLLM touches all of it at the start: about a second a GiB.
-    return max(GIB // 4, min(2 * GIB, hardware.available_memory() // 8))
 
 
 def extra_flags(settings: Settings) -> list[str]:

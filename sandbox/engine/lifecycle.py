@@ -1,9 +1,12 @@
 """The lifecycle contract: few named states, one writer, every change one event to all who watch.
 
-The supervisor is the only writer until a stop begins, then the launcher is; both write on the
-event loop. Watchers (the page, ``/status``,
-systemd, the journal) see the same ``Status`` objects in the same order; slow ones skip to the
-newest.
+The supervisor is the only writer (with ``Serving``, which is its part) until a stop begins, then
+the launcher is; all write on the event loop. Watchers (the page, ``/status``, systemd, the journal)
+see the same ``Status`` objects in the same order; slow ones skip to the newest.
+
+While another model is made ready beside the one that serves, ``state`` is of the one that serves
+and ``next`` of the other. The switch itself is ``draining``, ``loading``, ``ready``, all of it with
+``switching``; a model that cannot be loaded then is left in ``next`` as ``failed``.
 """
 
 from __future__ import annotations
@@ -59,6 +62,33 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """How far a model is on its way to be loaded; ``failed``: why it did not get there."""
+
+    state: State
+    model: str
+    message: str
+    hint: str = ""
+    progress: Progress | None = None
+    # As in MODEL_ID; ``model`` is its name in the API.
+    model_id: str = ""
+    # What the plan says of it.
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """As ``next`` in ``/status``."""
+        return {
+            "state": str(self.state),
+            "model": self.model,
+            "model_id": self.model_id,
+            "message": self.message,
+            "hint": self.hint,
+            "progress": self.progress.as_json() if self.progress else None,
+            "details": self.details,
+        }
+
+
+@dataclass(frozen=True)
 class Phase:
     """A state that was passed through, and for how many seconds (None: still in it)."""
 
@@ -83,6 +113,17 @@ class Status:
     restarts: int = 0
     # Seconds from the start of the process until a model first answered.
     ready_after: float | None = None
+    # The model that is to take the place of the one that serves, or that could not.
+    next: Preparation | None = None
+    # True from when the one model takes no more requests until one answers again.
+    switching: bool = False
+    # True while the model that serves has not answered the launcher for long.
+    stalled: bool = False
+    # As in MODEL_ID; ``model`` is its name in the API.
+    model_id: str = ""
+    # How often the settings were read again, and what came of the last time.
+    reloads: int = 0
+    notice: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """As in ``/status``."""
@@ -90,6 +131,7 @@ class Status:
             "state": str(self.state),
             "since": round(self.since, 3),
             "model": self.model,
+            "model_id": self.model_id,
             "message": self.message,
             "hint": self.hint,
             "progress": self.progress.as_json() if self.progress else None,
@@ -97,13 +139,20 @@ class Status:
             "phases": [{"state": str(p.state), "seconds": p.seconds} for p in self.phases],
             "restarts": self.restarts,
             "ready_after_seconds": self.ready_after,
+            "next": self.next.as_json() if self.next else None,
+            "switching": self.switching,
+            "stalled": self.stalled,
+            "reloads": self.reloads,
+            "notice": self.notice,
         }
 
 
 class Lifecycle:
     """Holds the present status; ``set`` and ``update`` are for the supervisor alone."""
 
-    def __init__(self, model: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, model: str, clock: Callable[[], float] = time.time, model_id: str = ""
+    ) -> None:
         self._clock = clock
         self._started = clock()
         self._status = Status(
@@ -112,6 +161,7 @@ class Lifecycle:
             model,
             f"{model} is starting.",
             phases=(Phase(State.STARTING),),
+            model_id=model_id,
         )
         self._changed = asyncio.Condition()
         self._version = 0
@@ -136,6 +186,9 @@ class Lifecycle:
             if state is State.PLANNING:
                 # A new attempt: its phases are its own.
                 phases = phases[:1] if before.state is State.STARTING else ()
+            elif state is State.LOADING and before.state is State.DRAINING:
+                # Another model took the place: what came before was not its way.
+                phases = ()
             if phases:
                 phases = (
                     *phases[:-1],
@@ -153,6 +206,7 @@ class Lifecycle:
                 hint=hint,
                 progress=None,
                 phases=phases,
+                stalled=False,
                 **changes,
             )
         )

@@ -1,206 +1,267 @@
-"""From MODEL_ID to a model that answers, and back to one whenever the engine dies.
+"""From settings to a model that answers, and from one model to the next.
 
-The only writer of the lifecycle until a stop begins. Runs on the event loop of the launcher; what
-blocks runs in daemon threads, so that a stop never waits for a download or a load.
+The only writer of the lifecycle, with ``Serving``, until a stop begins. Runs on the event loop of
+the launcher; what blocks runs in daemon threads, so that a stop never waits for a download or a
+load.
 """
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import logging
-import threading
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn
 
-from sandbox.engine import zygote
-from sandbox.engine.engine import Engine, EngineDiedError
-from sandbox.engine.lifecycle import Lifecycle, Progress, State
+from sandbox.engine import changes, zygote
+from sandbox.engine.draining import DRAIN_SECONDS, drained, requests
+from sandbox.engine.engine import Engine
+from sandbox.engine.lifecycle import Lifecycle, Preparation, State
 from sandbox.engine.logs import EngineLog, first_sentence
+from sandbox.engine.preparing import Prepared, first_step, prepare
+from sandbox.engine.serving import GaveUpError, Serving
+from sandbox.engine.threads import cancelled, in_thread
 from sandbox.errors import ExitCode, SandboxError
-from sandbox.models.download import HubUnreachableError, fetch
-from sandbox.models.source import HubModel, LocalModel, check_folder, resolve
 from sandbox.settings import Settings
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-_POLL_SECONDS = 0.2
-_MAX_DEATHS = 5
-_DEATH_WINDOW_SECONDS = 600.0
-_RETRY_SECONDS = (5.0, 15.0, 60.0)
+# With another model to go back to, one whose engine is killed while it loads has one more try.
+_MAX_DEATHS_OF_NEXT = 2
+# More than at the end of the launcher, which frees what processes that are killed leave.
+_UNLOAD_SECONDS = 20.0
 
 
 class Supervisor:
-    """Owns the engine. ``run`` ends only when the engine died too often, or when cancelled."""
+    """Has at most one model serving and one being prepared.
 
-    def __init__(self, settings: Settings, lifecycle: Lifecycle, engine_log: EngineLog) -> None:
-        self._settings = settings
+    ``run`` ends only when the engine died too often, or when cancelled.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        engine_log: EngineLog,
+        running: Callable[[], int],
+    ) -> None:
+        self._wanted = settings
         self._lifecycle = lifecycle
         self._log = engine_log
-        self._deaths: collections.deque[float] = collections.deque()
-        self.engine: Engine | None = None
+        # How many requests the engine works on.
+        self._requests = running
+        self._preparing: asyncio.Task[Prepared] | None = None
+        self._serving: Serving | None = None
+        self._running: asyncio.Task[NoReturn] | None = None
+        # What served before the model that loads now, to go back to.
+        self._before: Prepared | None = None
+        self._asked = asyncio.Event()
+        self._hearing: asyncio.Task[Any]
+        self._letter: tuple[Settings | None, str] = (None, "")
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine that is there now, answering or dead."""
+        return self._serving.engine if self._serving else None
+
+    def reload(self, settings: Settings | None, notice: str) -> None:
+        """Have ``settings`` in force soon, or the old ones stay; ``notice`` is for people."""
+        self._letter = (settings, notice)
+        self._asked.set()
 
     async def run(self) -> ExitCode:
         """Serve until cancelled; the return value is the exit code of a give-up."""
+        self._prepare(self._wanted)
+        self._hearing = asyncio.create_task(self._asked.wait())
         try:
-            return await self._serve(await self._find_model())
-        except SandboxError as error:
-            log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
-            await self._lifecycle.set(State.FAILED, error.message, error.hint)
-        except Exception as error:
-            # A mistake of ours would be made again after a restart: explain, do not crash-loop.
-            log.exception("Unexpected")
-            await self._lifecycle.set(
-                State.FAILED,
-                f"{self._settings.served_name} could not be started: {first_sentence(error)}",
-                "This is a mistake in AI Sandbox; please report it with the log.",
-            )
-        await asyncio.Event().wait()
-        raise AssertionError("unreachable")
-
-    async def _serve(self, model: LocalModel) -> ExitCode:
-        """Load ``model`` and replace its engine whenever it dies; ends after too many deaths."""
-        name = self._settings.served_name
-        deaths = 0
-        message = f"{name} is loading."
-        while deaths < _MAX_DEATHS:
-            await self._lifecycle.set(State.LOADING, message)
-            # The first restart is at once; the next ones wait longer and longer.
-            await asyncio.sleep(2.0 ** (deaths - 1) - 1 if deaths else 0)
-            try:
-                await self._load(model)
-                await self._until_dead()
-            except SandboxError as error:
-                if not deaths and not isinstance(error, EngineDiedError):
-                    raise
-                log.error("%s %s", error.message, error.hint)
-            deaths = self._count_death()
-            log.error("The engine died (%d times in 10 minutes)", deaths)
-            message = f"{name}: the engine stopped unexpectedly and is being restarted."
-            await self._lifecycle.set(
-                State.LOADING, message, restarts=self._lifecycle.status.restarts + 1
-            )
-            await self.close()
-        await self._lifecycle.set(
-            State.FAILED,
-            f"{name}: the engine died {deaths} times within 10 minutes.",
-            "The log says why. The service is started anew.",
-        )
-        return ExitCode.FAILURE
+            while True:
+                tasks = [self._hearing, self._preparing, self._running]
+                await asyncio.wait(filter(None, tasks), return_when=asyncio.FIRST_COMPLETED)
+                if self._hearing.done():
+                    self._asked.clear()
+                    self._hearing = asyncio.create_task(self._asked.wait())
+                    await self._take_settings(*self._letter)
+                elif self._running and self._running.done():
+                    code = await self._take_end(self._running)
+                    if code is not None:
+                        return code
+                elif self._preparing and self._preparing.done():
+                    await self._take_prepared(self._preparing)
+        finally:
+            for task in filter(None, (self._hearing, self._preparing, self._running)):
+                await cancelled(task)
 
     async def close(self) -> None:
         """Stop the engine, or the loading of one."""
-        engine, self.engine = self.engine, None
-        if engine:
-            await engine.close()
+        if self._serving:
+            await self._serving.close()
         else:
             await asyncio.to_thread(zygote.sweep, 0)
 
-    async def _find_model(self) -> LocalModel:
-        settings = self._settings
-        name = settings.served_name
-        await self._lifecycle.set(State.PLANNING, f"{name} is being looked up.")
-        found = await _in_thread(resolve, settings.model_id, settings.model_revision)
-        if isinstance(found, LocalModel):
-            return found
-        await self._lifecycle.set(State.DOWNLOADING, f"{name} is downloading.")
-        return await self._download(found)
+    async def _take_settings(self, settings: Settings | None, notice: str) -> None:
+        """Begin what ``settings`` ask for, unless it is so already or on its way."""
+        status = self._lifecycle.status
+        serving = self._serving
+        as_served = (
+            serving and settings and changes.same_engine(serving.prepared.settings, settings)
+        )
+        if as_served and not status.next and not notice:
+            notice = f"Nothing has changed for {status.model}."
+        if notice:
+            log.warning("%s", notice)
+        on_its_way = (
+            self._preparing and settings and changes.same_preparation(self._wanted, settings)
+        )
+        if settings and not on_its_way:
+            if self._preparing:
+                await cancelled(self._preparing)
+                self._preparing = None
+            self._wanted = settings
+            if as_served:
+                await self._lifecycle.update(next=None)
+            else:
+                # Before the reload is counted: who waits for that sees what it began.
+                await self._show(first_step(settings))
+                self._prepare(settings)
+        await self._lifecycle.update(notice=notice, reloads=status.reloads + 1)
 
-    async def _download(self, model: HubModel) -> LocalModel:
-        settings = self._settings
-        loop = asyncio.get_running_loop()
-        token = settings.hf_token.get_secret_value() if settings.hf_token else None
+    def _prepare(self, settings: Settings) -> None:
+        self._preparing = asyncio.create_task(prepare(settings, self._show))
 
-        def report(done: int, total: int | None, rate: float | None) -> None:
-            asyncio.run_coroutine_threadsafe(self._show_progress(Progress(done, total, rate)), loop)
-
-        def bring() -> Path:
-            try:
-                settings.models_dir.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise SandboxError(
-                    f"The folder {settings.models_dir} (MODELS_DIR) cannot be made: "
-                    f"{error.strerror}.",
-                    "Give it to this user, or set MODELS_DIR to another folder.",
-                ) from None
-            return fetch(model, settings.models_dir, token, report)
-
-        for attempt in range(10**6):
-            try:
-                folder = await _in_thread(bring)
-                return await _in_thread(check_folder, model.model_id, folder)
-            except HubUnreachableError as error:
-                wait = _RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)]
-                log.warning("%s (next try in %.0f s)", error.message, wait)
-                await self._lifecycle.set(State.DOWNLOADING, error.message, error.hint)
-                await asyncio.sleep(wait)
-        raise AssertionError("unreachable")
-
-    async def _show_progress(self, progress: Progress) -> None:
-        if self._lifecycle.status.state is not State.DOWNLOADING:
-            return
-        text = f"{self._settings.served_name} is downloading: {describe(progress)}."
-        await self._lifecycle.update(message=text, hint="", progress=progress)
-
-    async def _load(self, model: LocalModel) -> None:
-        with self._log.capture():
-            zygote.restart_if_killed()
-        engine = await _in_thread(Engine.start, self._settings, model, self._log)
-        await engine.open()
-        self.engine = engine
-        name = self._settings.served_name
-        await self._lifecycle.set(State.READY, f"{name} is ready.", details=engine.details)
-
-    async def _until_dead(self) -> None:
-        assert self.engine is not None
-        while not self.engine.dead:
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _count_death(self) -> int:
-        now = time.monotonic()
-        self._deaths.append(now)
-        while self._deaths[0] < now - _DEATH_WINDOW_SECONDS:
-            self._deaths.popleft()
-        return len(self._deaths)
-
-
-def describe(progress: Progress) -> str:
-    """Such as ``6.2 of 14.5 GB, about 2 minutes left``."""
-    if not progress.total_bytes:
-        return f"{progress.done_bytes / 1e9:.1f} GB so far"
-    text = f"{progress.done_bytes / 1e9:.1f} of {progress.total_bytes / 1e9:.1f} GB"
-    left = progress.seconds_left
-    if left is None:
-        return text
-    if left < 90:
-        return f"{text}, about {max(1, round(left))} seconds left"
-    return f"{text}, about {round(left / 60)} minutes left"
-
-
-async def _in_thread(work: Callable[..., T], *arguments: Any) -> T:
-    """Run ``work`` in a daemon thread: cancelling the wait does not stop it, ending does."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if future.done():
-            # Cancelled meanwhile: nobody waits any more.
-            return
-        if error:
-            future.set_exception(error)
+    async def _show(self, step: Preparation) -> None:
+        """Publish a step of the preparation: beside the model that serves, or as the state."""
+        if self._serving:
+            await self._lifecycle.update(next=step)
+        elif step.progress and self._lifecycle.status.state is step.state:
+            await self._lifecycle.update(
+                message=step.message, hint=step.hint, progress=step.progress
+            )
         else:
-            future.set_result(cast(T, result))
+            await self._lifecycle.set(
+                step.state,
+                step.message,
+                step.hint,
+                model=step.model,
+                model_id=step.model_id,
+                details=step.details,
+                next=None,
+            )
 
-    def run() -> None:
+    async def _take_prepared(self, preparing: asyncio.Task[Prepared]) -> None:
+        """Put the model that was prepared in the place of the one that serves, if one does."""
         try:
-            result = work(*arguments)
-        except BaseException as error:
-            loop.call_soon_threadsafe(settle, None, error)
+            prepared = preparing.result()
+            if self._serving and not await self._may_switch(self._serving, prepared):
+                # Looked at again: the serving model failed, or other settings came.
+                return
+        except Exception as error:
+            self._preparing = None
+            await self._fail_prepared(_explained(error, self._wanted.served_name))
+            return
+        self._preparing = None
+        message = f"{prepared.name} is loading."
+        if self._serving:
+            await self._stop_for(self._serving, prepared)
         else:
-            loop.call_soon_threadsafe(settle, result, None)
+            # It may have been the next one until the model before it failed.
+            await self._show(_loading(prepared, message))
+        self._start(prepared, message)
 
-    threading.Thread(target=run, name="supervisor-work", daemon=True).start()
-    return await future
+    async def _may_switch(self, serving: Serving, prepared: Prepared) -> bool:
+        """Have vLLM look at ``prepared``, and wait for the serving model to load if it does."""
+        await self._show(_loading(prepared, f"{prepared.name} is being checked."))
+        await in_thread(Engine.check, prepared.settings, prepared.model, prepared.plan)
+        # A load is never cancelled: processes that it starts later would be nobody's.
+        answering = asyncio.create_task(serving.answering.wait())
+        assert self._running
+        await asyncio.wait(
+            {answering, self._running, self._hearing}, return_when=asyncio.FIRST_COMPLETED
+        )
+        await cancelled(answering)
+        return not self._running.done() and not self._hearing.done()
+
+    async def _stop_for(self, serving: Serving, prepared: Prepared) -> None:
+        assert self._running
+        old, new = serving.prepared.name, prepared.name
+        await cancelled(self._running)
+        self._running = None
+        await self._lifecycle.set(
+            State.DRAINING,
+            f"{old} makes room for {new}; {requests(self._requests())} being finished.",
+            switching=True,
+            next=None,
+        )
+        await drained(self._requests, lambda: DRAIN_SECONDS)
+        await serving.close(_UNLOAD_SECONDS)
+        self._before = serving.prepared
+
+    def _start(self, prepared: Prepared, message: str, *, has_answered: bool = False) -> None:
+        self._serving = Serving(prepared, self._lifecycle, self._log, has_answered=has_answered)
+        going = self._serving.run(message, *([_MAX_DEATHS_OF_NEXT] if self._before else []))
+        self._running = asyncio.create_task(going)
+
+    async def _take_end(self, running: asyncio.Task[NoReturn]) -> ExitCode | None:
+        """The model could not be loaded or died too often: the one before, or an explanation."""
+        serving, before = self._serving, self._before
+        assert serving
+        self._running = self._serving = self._before = None
+        await serving.close()
+        error = running.exception()
+        assert error
+        explained = _explained(error, serving.prepared.name)
+        if before and not serving.has_answered:
+            await self._go_back(serving.prepared, before, explained)
+        elif isinstance(error, GaveUpError):
+            await self._lifecycle.set(State.FAILED, explained.message, explained.hint)
+            return ExitCode.FAILURE
+        else:
+            await self._fail(explained)
+        return None
+
+    async def _go_back(self, tried: Prepared, before: Prepared, error: SandboxError) -> None:
+        log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
+        identity = tried.settings.model_id
+        failed = Preparation(State.FAILED, tried.name, error.message, error.hint, model_id=identity)
+        if self._preparing and changes.same_engine(self._wanted, before.settings):
+            # Asked for meanwhile: it comes back anyway.
+            await cancelled(self._preparing)
+            self._preparing = None
+        if not self._preparing:
+            await self._lifecycle.update(next=failed)
+        message = f"{before.name} is loading again: {tried.name} could not be loaded."
+        self._start(before, message, has_answered=True)
+
+    async def _fail_prepared(self, error: SandboxError) -> None:
+        if not self._serving:
+            await self._fail(error, next=None)
+            return
+        log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
+        name, identity = self._wanted.served_name, self._wanted.model_id
+        failed = Preparation(State.FAILED, name, error.message, error.hint, model_id=identity)
+        await self._lifecycle.update(next=failed)
+
+    async def _fail(self, error: SandboxError, **changes: Any) -> None:
+        log.error("%s %s", error.message, error.hint, exc_info=error.__cause__)
+        await self._lifecycle.set(
+            State.FAILED, error.message, error.hint, switching=False, **changes
+        )
+
+
+def _loading(prepared: Prepared, message: str) -> Preparation:
+    return Preparation(
+        State.LOADING,
+        prepared.name,
+        message,
+        model_id=prepared.settings.model_id,
+        details=prepared.details,
+    )
+
+
+def _explained(error: BaseException, name: str) -> SandboxError:
+    if isinstance(error, SandboxError):
+        return error
+    # A mistake of ours would be made again after a restart: explain, do not crash-loop.
+    log.error("Unexpected", exc_info=error)
+    return SandboxError(
+        f"{name} could not be started: {first_sentence(error)}",
+        "This is a mistake in AI Sandbox; please report it with the log.",
+    )

@@ -4,86 +4,65 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from sandbox.models.guide.topics import read_topics
-from tests.process.api_service import GUIDE, ApiService, alive, serving
+from tests.process.api_service import ApiService, alive, serving
 from tests.process.processes import wait_until
+from tests.process.streams import Stream
 
 TOPIC = read_topics()[5]
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[ApiService]:
+    """One to end."""
     with serving(tmp_path) as service:
         assert service.wait_for("ready")["state"] == "ready", service.tell()
         yield service
 
 
-class Stream:
-    """A chat of many tokens, read in a thread; ``begun`` is set at the first content."""
-
-    def __init__(self, service: ApiService, tokens: int = 900) -> None:
-        self.lines: list[str] = []
-        self.begun = threading.Event()
-        self._body: dict[str, Any] = {
-            "model": GUIDE,
-            "messages": [{"role": "user", "content": TOPIC.question}],
-            "stream": True,
-            "max_tokens": tokens,
-            "ignore_eos": True,
-        }
-        self._url = f"{service.url}/v1/chat/completions"
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-        assert self.begun.wait(60)
-
-    def _read(self) -> None:
-        with httpx.stream("POST", self._url, json=self._body, timeout=120) as answer:
-            for line in answer.iter_lines():
-                self.lines.append(line)
-                if '"content"' in line:
-                    self.begun.set()
-
-    def end(self) -> list[str]:
-        """All lines, once the server has ended the stream."""
-        self._thread.join(90)
-        assert not self._thread.is_alive()
-        return [line for line in self.lines if line]
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
+    """One whose engine is killed; at the fifth time it ends."""
+    with serving(tmp_path_factory.mktemp("lasting")) as service:
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        yield service
 
 
-def test_a_killed_engine_is_told_to_streams_and_replaced(service: ApiService) -> None:
-    before = service.engine_pids()
+def test_a_killed_engine_is_told_to_streams_and_replaced(lasting: ApiService) -> None:
+    service = lasting
+    before, restarts = service.engine_pids(), service.status()["restarts"]
     stream = Stream(service)
     os.kill(before[0], signal.SIGKILL)
     wait_until(lambda: httpx.get(f"{service.url}/health").status_code == 503, 10, service.tell)
     assert any('"error"' in line for line in stream.end()[-2:]), stream.lines[-3:]
     service.wait_for("ready")
     assert service.ask(TOPIC.question).json()["choices"][0]["message"]["content"] == TOPIC.answer
-    assert service.status()["restarts"] == 1
+    assert service.status()["restarts"] == restarts + 1
     assert not [pid for pid in before if alive(pid)]
 
 
-def test_a_killed_worker_is_replaced(service: ApiService) -> None:
-    before = service.engine_pids()
+def test_a_killed_worker_is_replaced(lasting: ApiService) -> None:
+    service = lasting
+    before, restarts = service.engine_pids(), service.status()["restarts"]
     os.kill(before[-1], signal.SIGKILL)
-    wait_until(lambda: service.status()["restarts"] == 1, 60, service.tell)
+    wait_until(lambda: service.status()["restarts"] == restarts + 1, 60, service.tell)
     service.wait_for("ready")
     assert service.ask(TOPIC.question).status_code == 200
     assert not [pid for pid in before if alive(pid)]
 
 
-def test_a_killed_zygote_is_replaced(service: ApiService) -> None:
-    before = service.engine_pids()
+def test_a_killed_zygote_is_replaced(lasting: ApiService) -> None:
+    service = lasting
+    before, restarts = service.engine_pids(), service.status()["restarts"]
     zygote = int(Path(f"/proc/{before[0]}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(zygote, signal.SIGKILL)
-    wait_until(lambda: service.status()["restarts"] == 1, 60, service.tell)
+    wait_until(lambda: service.status()["restarts"] == restarts + 1, 60, service.tell)
     service.wait_for("ready")
     assert service.ask(TOPIC.question).status_code == 200
     assert not [pid for pid in [*before, zygote] if alive(pid)]

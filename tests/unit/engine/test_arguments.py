@@ -9,6 +9,9 @@ import pytest
 from sandbox.engine import arguments
 from sandbox.errors import ConfigError
 from sandbox.models.guide import guide_folder
+from sandbox.models.plan.decide import decide
+from sandbox.models.plan.known import candidate_of
+from sandbox.models.plan.machine import GIB, Machine, from_gpus
 from sandbox.models.source import LocalModel
 from sandbox.settings import Settings
 
@@ -23,7 +26,22 @@ def after(flag: str, flags: list[str]) -> str:
     return flags[flags.index(flag) + 1]
 
 
-def test_auto_leaves_the_context_length_to_what_fits() -> None:
+def test_what_is_auto_follows_from_the_plan() -> None:
+    plan = decide(candidate_of("Qwen/Qwen3-32B"), from_gpus("20GB x4"))
+    flags = arguments.compose(settings(), GUIDE, plan, cpu=False)
+    assert after("--max-model-len", flags) == str(plan.context_length)
+    assert after("--tensor-parallel-size", flags) == "4"
+    assert after("--quantization", flags) == "fp8_per_tensor"
+
+
+def test_a_plan_for_another_device_is_not_followed() -> None:
+    plan = decide(candidate_of("Qwen/Qwen3-32B"), from_gpus("20GB x4"))
+    flags = arguments.compose(settings(), GUIDE, plan, cpu=True)
+    assert after("--max-model-len", flags) == "auto"
+    assert int(after("--kv-cache-memory-bytes", flags)) == 2**28
+
+
+def test_without_a_plan_vllm_takes_the_context_that_fits() -> None:
     assert after("--max-model-len", arguments.compose(settings(), GUIDE, cpu=False)) == "auto"
 
 
@@ -47,6 +65,12 @@ def test_a_cpu_gets_a_bounded_kv_cache_and_no_compiling() -> None:
     flags = arguments.compose(settings(), GUIDE, cpu=True)
     assert "--enforce-eager" in flags
     assert int(after("--kv-cache-memory-bytes", flags)) == 2**28
+
+
+def test_a_cpu_without_16_bit_floats_computes_in_32_bits() -> None:
+    machine = Machine("no GPU", 0, 0, None, 16 * GIB, None, has_16_bit_floats=False)
+    plan = decide(candidate_of("Qwen/Qwen3-0.6B"), machine)
+    assert after("--dtype", arguments.compose(settings(), GUIDE, plan, cpu=True)) == "float32"
 
 
 def test_extra_arguments_come_last_so_that_they_win() -> None:
@@ -74,3 +98,19 @@ def test_a_family_without_its_token_serves_plain_chat(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"added_tokens": []}')
     model = LocalModel("x", tmp_path, "llama")
     assert "--tool-call-parser" not in arguments.compose(settings(), model, cpu=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "hosts"),
+    [
+        ("", [arguments.NO_MEDIA_HOST]),
+        ("a.example", ["a.example"]),
+        ("a.example , b.example", ["a.example", "b.example"]),
+    ],
+)
+def test_media_come_from_named_hosts_only(given: str, hosts: list[str]) -> None:
+    flags = arguments.compose(settings(media_domains=given), GUIDE, cpu=True)
+    place = flags.index("--allowed-media-domains") + 1
+    others = flags[place + len(hosts) :]
+    assert flags[place : place + len(hosts)] == hosts
+    assert not others or others[0].startswith("--")

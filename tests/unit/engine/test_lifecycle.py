@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from sandbox.engine.lifecycle import Lifecycle, Progress, State, Status
-from sandbox.engine.supervisor import describe
 
 
 class Clock:
@@ -65,13 +64,6 @@ def test_a_slow_watcher_skips_to_the_newest_and_ends_with_stopped() -> None:
         return seen
 
     assert asyncio.run(live()) == [State.STARTING, State.LOADING, State.STOPPED]
-
-
-def test_progress_is_told_in_words() -> None:
-    assert describe(Progress(6_200_000_000, 14_500_000_000, 69_000_000.0)) == (
-        "6.2 of 14.5 GB, about 2 minutes left"
-    )
-    assert describe(Progress(500_000_000)) == "0.5 GB so far"
 
 
 def test_progress_of_an_unknown_size_has_no_percent() -> None:

@@ -1,0 +1,78 @@
+"""An engine that is alive but stuck is noticed and replaced; one that works hard is left alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from sandbox.models.guide.topics import read_topics
+from tests.process.api_service import ApiService, alive, serving
+from tests.process.processes import wait_until
+from tests.process.streams import Stream
+
+TOPIC = read_topics()[5]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiService]:
+    """One service whose engine every test here leaves well."""
+    with serving(tmp_path_factory.mktemp("hung")) as service:
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        yield service
+
+
+def assert_noticed_and_replaced(service: ApiService, stopped: int) -> None:
+    """The engine, one process of which was ``stopped`` just now, is replaced within a minute."""
+    before, restarts = service.engine_pids(), service.status()["restarts"]
+    wait_until(lambda: service.status()["restarts"] > restarts, 60, service.tell)
+    assert httpx.get(f"{service.url}/health").status_code == 503
+    assert "has not answered for" in service.status()["message"]
+    assert service.wait_for("ready")["restarts"] == restarts + 1
+    assert service.ask(TOPIC.question).json()["choices"][0]["message"]["content"] == TOPIC.answer
+    assert stopped in before
+    assert not [pid for pid in before if alive(pid)]
+    # Where it hung is for who reads the log.
+    assert "most recent call first" in service.program.output
+
+
+def test_a_stuck_engine_without_requests_is_replaced(service: ApiService) -> None:
+    stopped = service.engine_pids()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    assert_noticed_and_replaced(service, stopped)
+
+
+def test_a_stuck_worker_during_a_stream_is_replaced(service: ApiService) -> None:
+    stopped = service.engine_pids()[-1]
+    stream = Stream(service)
+    os.kill(stopped, signal.SIGSTOP)
+    assert_noticed_and_replaced(service, stopped)
+    assert any('"error"' in line for line in stream.end()[-2:]), stream.lines[-3:]
+
+
+def test_a_saturated_engine_is_left_alone(api: ApiService) -> None:
+    restarts = api.status()["restarts"]
+    until = time.monotonic() + 50
+    failed: list[int] = []
+
+    def ask_again_and_again() -> None:
+        while time.monotonic() < until:
+            answer = api.ask(TOPIC.question, seconds=600, max_tokens=64, ignore_eos=True)
+            if answer.status_code != 200:
+                failed.append(answer.status_code)
+
+    clients = [threading.Thread(target=ask_again_and_again) for _ in range(64)]
+    for client in clients:
+        client.start()
+    while time.monotonic() < until:
+        assert httpx.get(f"{api.url}/health", timeout=300).status_code == 200
+        time.sleep(1)
+    for client in clients:
+        client.join()
+    assert not failed
+    assert api.status()["restarts"] == restarts
