@@ -7,9 +7,12 @@ an upgrade of vLLM fails there first.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import vllm
+import vllm.model_executor.models.registry as registry
 import vllm.v1.engine.coordinator as coordinator
 import vllm.v1.engine.utils as engine_utils
 import vllm.v1.executor.multiproc_executor as multiproc_executor
@@ -17,8 +20,13 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
+from vllm.envs import disable_envs_cache, enable_envs_cache
+from vllm.parser.abstract_parser import DelegatingParser
 from vllm.platforms import current_platform
 from vllm.renderers.base import BaseRenderer
+from vllm.sampling_params import RequestOutputKind
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -32,13 +40,20 @@ __all__ = [
     "AsyncEngineArgs",
     "AsyncLLM",
     "BaseRenderer",
+    "DelegatingParser",
     "EngineDeadError",
     "FlexibleArgumentParser",
+    "OpenAIServingChat",
+    "OpenAIServingCompletion",
     "OutputProcessor",
+    "RequestOutputKind",
     "UsageContext",
     "build_app",
     "cuda_is_initialized",
+    "disable_envs_cache",
+    "enable_envs_cache",
     "init_app_state",
+    "look_at_models_in_zygote",
     "make_arg_parser",
     "on_cpu",
     "preload_workers",
@@ -52,6 +67,7 @@ version: str = vllm.__version__
 
 # The modules that start processes, each through its own name for ``get_mp_context``.
 PROCESS_STARTERS = (engine_utils, multiproc_executor, coordinator)
+_own_look_at_model = registry._run_in_subprocess
 _OWN_CONTEXTS = [vars(module)["get_mp_context"] for module in PROCESS_STARTERS]
 
 
@@ -77,6 +93,19 @@ def use_zygote() -> None:
     """Have vLLM start EngineCore and its workers as forks of the zygote."""
     for module in PROCESS_STARTERS:
         vars(module)["get_mp_context"] = zygote.get_mp_context
+
+
+def look_at_models_in_zygote() -> None:
+    """Have vLLM look at the class of a model in a fork of the zygote.
+
+    vLLM does so once for each kind of model, in a program of its own that imports all of vLLM
+    first.
+    """
+    vars(registry)["_run_in_subprocess"] = _look_at_model
+
+
+def _look_at_model(look: Callable[[], Any]) -> Any:
+    return zygote.call(look) if zygote.usable() else _own_look_at_model(look)
 
 
 def use_spawn() -> None:

@@ -10,18 +10,27 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from sandbox.host.processes import descendants, is_alive
+
+T = TypeVar("T")
 
 PRELOAD = "sandbox.engine.zygote_preload"
 # Exit status of a zygote that cannot be forked from on this machine: another would be the same.
 GIVEN_UP = 77
+_ABORT_SECONDS = 2.0
+# One that hangs in a driver is not waited for longer.
+_GONE_SECONDS = 3.0
 
 # The class has no types for what it keeps to itself; Python's version is pinned.
 _server: Any = forkserver._forkserver
@@ -109,6 +118,28 @@ def usable() -> bool:
     return probe.exitcode == 0
 
 
+def call(function: Callable[[], T]) -> T:
+    """What ``function`` returns in a fork of the zygote. Blocks.
+
+    Raises ``RuntimeError`` with the traceback when it fails there.
+    """
+    import cloudpickle
+
+    receiver, sender = _context.Pipe(duplex=False)
+    process = _context.Process(target=_answer, args=(cloudpickle.dumps(function), sender))
+    process.start()
+    sender.close()
+    try:
+        failed, answer = receiver.recv()
+    except EOFError:
+        failed, answer = True, "the process ended without an answer"
+    process.join()
+    receiver.close()
+    if failed:
+        raise RuntimeError(f"Error raised in subprocess:\n{answer}")
+    return cast(T, answer)
+
+
 def engine_processes() -> list[int]:
     """The ids of the engine's processes that live now, however they were started."""
     ours = {_server._forkserver_pid, _tracker._pid}
@@ -116,13 +147,37 @@ def engine_processes() -> list[int]:
 
 
 def sweep(seconds: float) -> None:
-    """Give the engine's processes ``seconds`` to end, then kill what is left. Blocks."""
+    """Give the engine's processes ``seconds`` to end, then kill what is left. Blocks.
+
+    Returns when they are gone.
+    """
     deadline = time.monotonic() + seconds
     while engine_processes() and time.monotonic() < deadline:
         time.sleep(0.05)
-    for pid in engine_processes():
+    killed = engine_processes()
+    for pid in killed:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    # The kernel takes a moment; until then their memory, a GPU's too, is not free for the next.
+    deadline = time.monotonic() + _GONE_SECONDS
+    while any(map(is_alive, killed)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def abort() -> None:
+    """Have the engine's processes print where they are and end: for those that hang. Blocks."""
+    for signal_number in (signal.SIGABRT, signal.SIGCONT):
+        for pid in engine_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal_number)
+    sweep(_ABORT_SECONDS)
+
+
+def _answer(function: bytes, sender: Connection) -> None:
+    try:
+        sender.send((False, pickle.loads(function)()))
+    except Exception:
+        sender.send((True, traceback.format_exc()))
 
 
 def _end_well_if_gpus_can_be_used() -> None:

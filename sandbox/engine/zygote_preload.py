@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 
@@ -13,6 +14,8 @@ die_with_parent()
 if os.getppid() != int(os.environ[LAUNCHER_PID]):
     # The launcher was gone before its death could be asked for.
     sys.exit(1)
+# So that a hung engine tells where it hangs: zygote.abort.
+faulthandler.enable()
 os.register_at_fork(after_in_child=die_with_parent)
 # Ctrl-C in a terminal is for the launcher, which lets requests end before it stops the engine.
 os.setpgid(0, 0)

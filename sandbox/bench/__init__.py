@@ -1,0 +1,1 @@
+"""How fast a running API is: requests sent to it, and what their answers took."""

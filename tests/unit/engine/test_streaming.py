@@ -1,0 +1,131 @@
+"""Which results are sent in the form of those before, and which are left to vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from sandbox.engine import prefill
+from sandbox.engine.prefill import COMMENT, Kept
+from sandbox.engine.streaming import Deltas, is_plain
+
+
+def result(text: str, token: int, finish: str | None = None, index: int = 0) -> Any:
+    output = SimpleNamespace(index=index, text=text, token_ids=[token], finish_reason=finish)
+    return SimpleNamespace(outputs=[output])
+
+
+def stream(results: list[Any], model: str = "m") -> tuple[list[str], list[Any]]:
+    """What a client gets of ``results``, and what the generator gets."""
+    sent: list[str] = []
+    seen: list[Any] = []
+
+    async def engine() -> AsyncIterator[Any]:
+        for item in results:
+            yield item
+
+    async def send(message: Any) -> None:
+        sent.append(message["body"].decode())
+
+    async def generator(items: AsyncIterator[Any]) -> AsyncIterator[str]:
+        async for item in items:
+            seen.append(item)
+            for output in item.outputs:
+                yield f'{{"model":"{model}","index":{output.index},"content":"{output.text}"}}\n'
+
+    async def answer() -> None:
+        deltas = Deltas(Kept(engine(), send), send, b'"content":', result=lambda item: item)
+        async for chunk in deltas.watch(generator(deltas)):
+            sent.append(chunk)
+
+    asyncio.run(answer())
+    return sent, seen
+
+
+def test_what_follows_the_first_delta_has_its_form() -> None:
+    sent, seen = stream([result(text, 1) for text in "abc"])
+    assert sent == [f'{{"model":"m","index":0,"content":"{text}"}}\n' for text in "abc"]
+    assert [item.outputs[0].text for item in seen] == ["a"]
+
+
+def test_tokens_that_were_sent_are_counted_with_the_next_result_of_their_choice() -> None:
+    results = [result(text, number) for number, text in enumerate("abc")]
+    _, seen = stream([*results, result("x", 7, index=1), result("", 8), result("e", 9, "stop")])
+    tokens = [(item.outputs[0].index, item.outputs[0].token_ids) for item in seen]
+    assert tokens == [(0, [0]), (1, [7]), (0, [1, 2, 8]), (0, [9])]
+
+
+def test_choices_that_come_together_are_learned_together() -> None:
+    results = [result(text, 1) for text in "ab"]
+    for item in results:
+        item.outputs += result("a", 2, index=1).outputs
+    sent, seen = stream(results)
+    assert len(seen) == 1
+    chunks = [(0, "a"), (1, "a"), (0, "b"), (1, "a")]
+    expected = [f'{{"model":"m","index":{i},"content":"{text}"}}\n' for i, text in chunks]
+    assert "".join(sent) == "".join(expected)
+
+
+def test_a_client_hears_of_a_long_prefill_and_of_nothing_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefill, "KEEP_ALIVE_SECONDS", 0.01)
+    sent: list[bytes] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["body"])
+
+    async def slowly() -> AsyncIterator[int]:
+        # A long prefill: until the client has heard of it twice.
+        while len(sent) < 2:
+            await asyncio.sleep(0)
+        yield 1
+        heard = len(sent)
+        await asyncio.sleep(0.05)
+        assert len(sent) == heard
+        yield 2
+
+    async def read() -> list[int]:
+        return [item async for item in Kept(slowly(), send)]
+
+    assert asyncio.run(read()) == [1, 2]
+    assert set(sent) == {COMMENT}
+
+
+def test_text_is_escaped() -> None:
+    sent, _ = stream([result("a", 1), result('"\\\n\x01ü🙂', 2)])
+    assert sent[1] == '{"model":"m","index":0,"content":"\\"\\\\\\n\\u0001ü🙂"}\n'
+
+
+def test_a_form_is_not_learned_where_the_text_stands_twice() -> None:
+    _, seen = stream([result("a", 1), result("b", 2), result("c", 3)], '","content":"a"')
+    # The name of the model looks like the first delta; the second tells them apart.
+    assert [item.outputs[0].text for item in seen] == ["a", "b"]
+
+
+class Request(BaseModel, extra="allow"):
+    stream_options: Any = None
+    temperature: float | None = None
+    logprobs: bool | None = False
+
+
+@pytest.mark.parametrize(
+    ("request_", "plain"),
+    [
+        (Request(), True),
+        (Request(temperature=0.5), True),
+        (Request(logprobs=False), True),
+        (Request(logprobs=True), False),
+        (Request(stream_options=SimpleNamespace(continuous_usage_stats=None)), True),
+        (Request(stream_options=SimpleNamespace(continuous_usage_stats=True)), False),
+        (Request.model_validate({"of_a_later_time": 1}), False),
+    ],
+)
+def test_what_is_not_known_to_be_plain_is_left_to_vllm(request_: Request, plain: bool) -> None:
+    assert is_plain(SimpleNamespace(enable_force_include_usage=False), request_) is plain
+    assert not is_plain(SimpleNamespace(enable_force_include_usage=True), request_)
