@@ -7,21 +7,27 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from sandbox import __version__
+from sandbox.api import assets
 from sandbox.api.access import KeyCheck
 from sandbox.api.errors import error_response
+from sandbox.api.history import History
 from sandbox.engine.lifecycle import Lifecycle, State
+from sandbox.paths import Paths
+from sandbox.ui import backups
 
-PATHS = frozenset({"/", "/status", "/status/events", "/livez", "/health", "/metrics"})
+PATHS = frozenset(
+    {"/", "/status", "/status/events", "/status/history", "/livez", "/health", "/metrics"}
+    | assets.FILES.keys()
+)
 
 _KEEP_ALIVE_SECONDS = 15.0
 
@@ -29,12 +35,14 @@ _KEEP_ALIVE_SECONDS = 15.0
 def create(
     lifecycle: Lifecycle,
     keys: KeyCheck,
+    history: History,
     *,
     ui_port: int,
-    key_needed: bool,
     running: Callable[[], int],
+    routes: Callable[[], list[str]],
 ) -> FastAPI:
-    """The app with our own routes; ``running`` counts the requests that vLLM works on."""
+    """The app with our own routes; ``running`` counts vLLM's requests, ``routes`` lists its."""
+    backups_dir = Paths.here().backups_dir
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
 
     def everything() -> dict[str, Any]:
@@ -44,13 +52,15 @@ def create(
             "version": __version__,
             "pid": os.getpid(),
             "requests_running": running(),
-            "key_needed": key_needed,
+            "routes": routes(),
+            "key_needed": keys.needed,
             "ui_port": ui_port,
+            "backup": backups.last(backups_dir),
         }
 
-    @app.api_route("/", methods=["GET", "HEAD"])
-    async def page() -> HTMLResponse:
-        return HTMLResponse(_page())
+    app.add_route("/", assets.page, methods=["GET", "HEAD"])
+    for path in assets.FILES:
+        app.add_route(path, assets.asset, methods=["GET", "HEAD"])
 
     @app.api_route("/status", methods=["GET", "HEAD"])
     async def status() -> JSONResponse:
@@ -80,6 +90,11 @@ def create(
             stream(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
         )
 
+    # Without a key as /status: load and temperature, never what is asked or by whom.
+    @app.api_route("/status/history", methods=["GET", "HEAD"])
+    async def numbers(since: float = 0.0) -> JSONResponse:
+        return JSONResponse(history.as_json(since))
+
     @app.api_route("/livez", methods=["GET", "HEAD"])
     async def livez() -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -87,7 +102,7 @@ def create(
     @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> JSONResponse:
         now = lifecycle.status
-        ready = now.state is State.READY
+        ready = now.state is State.READY and not now.stalled
         return JSONResponse(
             {"status": str(now.state), "message": now.message}, 200 if ready else 503
         )
@@ -103,9 +118,11 @@ def create(
         path, method = request.url.path, request.method
         return error_response(path, error.status_code, f"{path} does not take {method}.")
 
+    @app.exception_handler(RequestValidationError)
+    async def mistake(request: Request, error: RequestValidationError) -> Response:
+        wrong = error.errors()[0]
+        return error_response(
+            request.url.path, 400, f"{wrong['loc'][-1]} is {wrong['input']!r}: {wrong['msg']}."
+        )
+
     return app
-
-
-@cache
-def _page() -> str:
-    return (Path(__file__).parent / "page.html").read_text(encoding="utf-8")

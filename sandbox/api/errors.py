@@ -8,9 +8,17 @@ _OPENAI_TYPES = {
     401: "invalid_request_error",
     404: "NotFoundError",
     405: "MethodNotAllowedError",
+    408: "timeout_error",
+    413: "request_too_large",
     503: "service_unavailable",
 }
-_ANTHROPIC_TYPES = {401: "authentication_error", 404: "not_found_error", 503: "overloaded_error"}
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    503: "overloaded_error",
+}
 
 
 def error_response(

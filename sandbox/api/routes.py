@@ -36,6 +36,9 @@ _ROUTES = {
 }
 
 
+PATHS = tuple(_ROUTES)
+
+
 class Route(NamedTuple):
     """A reachable route: its path as vLLM writes it, and the method that it takes."""
 

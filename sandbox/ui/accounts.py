@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from sandbox.errors import SandboxError
+from sandbox.host.processes import die_with_parent
 from sandbox.paths import Paths
 from sandbox.settings import Settings
 from sandbox.ui import provision
+
+# Printed when something was to do: the installer, which may not look itself, reads it.
+MADE = "The accounts of the chat page were set up."
 
 
 def ensure_accounts(settings: Settings, paths: Paths, environment: Mapping[str, str]) -> None:
@@ -42,6 +47,9 @@ def ensure_accounts(settings: Settings, paths: Paths, environment: Mapping[str, 
         text=True,
         errors="replace",
         check=False,
+        # A killed start must leave nobody at work on the database of the next one. There are no
+        # threads here that this could deadlock with.
+        preexec_fn=die_with_parent,
     )
     if run.returncode or not are_right(fresh or database, settings.access):
         last = "\n".join(run.stdout.strip().splitlines()[-8:])
@@ -55,6 +63,7 @@ def ensure_accounts(settings: Settings, paths: Paths, environment: Mapping[str, 
             # All of it in the one file that is renamed.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         fresh.rename(database)
+    print(MADE, file=sys.stderr, flush=True)
 
 
 def are_right(database: Path, access: str) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import ConfigError
 from sandbox.paths import PACKAGE
 from sandbox.settings import CPU_DEFAULT_MODEL, Settings
 
@@ -30,8 +29,8 @@ SUGGESTIONS = [
 BANNER_ID = "ai-sandbox-open"
 BANNER_TEXT = (
     "**This page is open:** no login. Everyone who can reach it shares one account and sees, "
-    "changes and deletes the same chats. Guard its port with a firewall, or set "
-    "`ACCESS=protected`."
+    "changes and deletes the same chats. Guard its port with a firewall, or run "
+    "`ai-sandbox protect`."
 )
 
 
@@ -112,23 +111,6 @@ def api_url(settings: Settings) -> str:
     if host in ("", "0.0.0.0", "::"):
         host = "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.api_port}/v1"
-
-
-def api_key(settings: Settings) -> str:
-    """The key that Open WebUI presents to our API; empty when none is asked for.
-
-    Raises ``ConfigError`` when Open WebUI could not hold any of the keys.
-    """
-    if not settings.api_keys:
-        return ""
-    # Open WebUI splits its list of keys there.
-    usable = [key for key in settings.api_keys if ";" not in key]
-    if not usable:
-        raise ConfigError(
-            "API_KEY has no key without a semicolon, so the chat page cannot be given one.",
-            "Add a key of letters and digits, for example the output of: openssl rand -hex 24",
-        )
-    return usable[0]
 
 
 def _task_choices(settings: Settings) -> list[Choice]:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
+import sys
 import tempfile
 from pathlib import Path
 
+from sandbox import keys
 from sandbox.errors import SandboxError
 
 # The name that Open WebUI itself uses, so that a folder from elsewhere keeps its sessions.
 SECRET_KEY_FILE = ".webui_secret_key"
 ADMIN_PASSWORD_FILE = "admin-password"
+API_KEY_FILE = "api-key"
+FILES = (SECRET_KEY_FILE, ADMIN_PASSWORD_FILE, API_KEY_FILE)
 ADMIN_EMAIL = "admin@ai-sandbox.local"
 
 
@@ -23,6 +28,48 @@ def secret_key(data_dir: Path) -> str:
 def admin_password(data_dir: Path) -> str:
     """The first password of the administrator; he may have changed it in the chat page since."""
     return _ensure_secret(data_dir / ADMIN_PASSWORD_FILE, 18)
+
+
+def api_key(data_dir: Path) -> str:
+    """The key that the chat page presents to our API, and nobody else."""
+    return _ensure_secret(data_dir / API_KEY_FILE, 36)
+
+
+def publish_api_key(data_dir: Path, place: Path) -> None:
+    """Write the hash of that key to ``place``, where our API looks for it.
+
+    Says so when that is not possible: only while a key is needed does it matter.
+    """
+    new = place.with_suffix(".new")
+    try:
+        new.write_text(keys.digest(api_key(data_dir)) + "\n", encoding="ascii")
+        # Our API is another user; nobody finds the key by its hash.
+        new.chmod(0o644)
+        new.replace(place)
+    except OSError as error:
+        print(
+            f"ai-sandbox: warning: {place} could not be written ({error.strerror}): while the API "
+            "wants a key it will refuse the chat page. Start the chat page as a service.",
+            file=sys.stderr,
+        )
+
+
+def peek(data_dir: Path, name: str) -> str | None:
+    """The secret in the file ``name`` as another user, such as root, may read it; else None.
+
+    Where its owner can write no link is followed, nothing is made or changed, and a file that is
+    not the folder's owner's counts as absent.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        handle = os.open(data_dir / name, flags)
+        with os.fdopen(handle, encoding="utf-8") as stream:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode) or found.st_uid != data_dir.stat().st_uid:
+                return None
+            return stream.read(1024).strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _ensure_secret(file: Path, size: int) -> str:

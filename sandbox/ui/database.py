@@ -27,8 +27,10 @@ OPENAI_URL = "https://api.openai.com/v1"
 Rows = dict[str, Any]
 
 
-def sync(database: Path, settings: Settings) -> None:
+def sync(database: Path, settings: Settings, key: str) -> None:
     """Bring our rows in line with ``settings``, all or none. Open WebUI is not running.
+
+    ``key`` is what it presents to our API.
 
     Does nothing in open mode, where Open WebUI does not read them, and nothing but warn when the
     table is not as Open WebUI 0.12 makes it. Raises ``SandboxError`` when the database cannot be
@@ -45,10 +47,10 @@ def sync(database: Path, settings: Settings) -> None:
             # Rolled back when closed before COMMIT.
             connection.execute("BEGIN IMMEDIATE")
             before = {
-                key: _decoded(value)
-                for key, value in connection.execute("SELECT key, value FROM config")
+                name: _decoded(value)
+                for name, value in connection.execute("SELECT key, value FROM config")
             }
-            _save(connection, before, updated(before, settings))
+            _save(connection, before, updated(before, settings, key))
             connection.execute("COMMIT")
     except (sqlite3.Error, ValueError) as error:
         raise SandboxError(
@@ -64,8 +66,8 @@ def _decoded(value: str | bytes | float) -> Any:
     return value if isinstance(value, int | float) else json.loads(value)
 
 
-def updated(before: Rows, settings: Settings) -> Rows:
-    """The rows as they are to be; ``before`` stays as it is."""
+def updated(before: Rows, settings: Settings, key: str) -> Rows:
+    """The rows as they are to be, with ``key`` for our API; ``before`` stays as it is."""
     rows = dict(before)
     note = rows.get(NOTE_KEY)
     written: Rows = dict(note) if isinstance(note, dict) else {}
@@ -78,7 +80,7 @@ def updated(before: Rows, settings: Settings) -> Rows:
         written[choice.key] = choice.value
     url = choices.api_url(settings)
     ours = {url, written.get(URLS)}
-    rows[URLS], rows[KEYS] = _connections(rows, ours, url, choices.api_key(settings))
+    rows[URLS], rows[KEYS] = _connections(rows, ours, url, key)
     written[URLS] = url
     rows[NOTE_KEY] = written
     return rows

@@ -60,7 +60,7 @@ def compose(settings: Settings) -> dict[str, str]:
         "ENABLE_VERSION_UPDATE_CHECK": "False",
         "ENABLE_OPENAI_API_PASSTHROUGH": "False",
         "OPENAI_API_BASE_URLS": choices.api_url(settings),
-        "OPENAI_API_KEYS": choices.api_key(settings),
+        "OPENAI_API_KEYS": credentials.api_key(data),
         # Set, or Open WebUI looks for Ollama's ports at every start.
         "OLLAMA_BASE_URLS": "http://127.0.0.1:11434",
         "WEBUI_BANNERS": json.dumps(choices.banners(settings)),

@@ -83,12 +83,23 @@ def test_a_wrong_method_is_405(api: ApiService) -> None:
         {"logprobs": True, "top_logprobs": 1000},
         {"stop": [1, 2]},
         {"tools": [{"type": "function"}]},
+        {"temperature": 1, "n": 17},
+        {"stop": ["a", "b", "c", "d", "e"]},
+        {"chat_template": "{{ 7 * 7 }}"},
+        {"structured_outputs": {"regex": "(a|b)" * 20_000}},
     ],
     ids=lambda change: next(reversed(change)),
 )
 def test_a_wrong_field_is_400(api: ApiService, change: dict[str, Any]) -> None:
     body = {"model": GUIDE, "messages": [{"role": "user", "content": "hi"}], **change}
     response = httpx.post(api.url + CHAT, json=body, timeout=60)
+    assert response.status_code == 400, response.text
+    error_of(response)
+
+
+def test_more_prompts_than_may_be_in_one_request_are_400(api: ApiService) -> None:
+    body = {"model": GUIDE, "prompt": ["hi"] * 129, "max_tokens": 1}
+    response = httpx.post(f"{api.url}/v1/completions", json=body, timeout=60)
     assert response.status_code == 400, response.text
     error_of(response)
 
@@ -102,3 +113,34 @@ def test_an_image_for_a_text_model_is_400(api: ApiService) -> None:
     )
     assert response.status_code == 400, response.text
     error_of(response)
+
+
+def test_a_body_that_is_too_large_is_413(api: ApiService) -> None:
+    response = api.ask("x" * (33 * 2**20))
+    assert response.status_code == 413
+    assert "MAX_BODY_MB" in error_of(response)["message"]
+
+
+def test_deep_json_is_400(api: ApiService) -> None:
+    body = '{"model": ' + "[" * 100_000
+    headers = {"Content-Type": "application/json"}
+    response = httpx.post(api.url + CHAT, content=body, headers=headers)
+    assert response.status_code == 400
+    error_of(response)
+
+
+def test_a_website_cannot_use_it_through_a_visitors_browser(api: ApiService) -> None:
+    """What a browser sends without asking, and what it asks before it sends more."""
+    foreign = {"Origin": "http://evil.example"}
+    body = '{"model": "builtin:guide", "messages": [{"role": "user", "content": "hi"}]}'
+    simple = httpx.post(
+        api.url + CHAT, content=body, headers={**foreign, "Content-Type": "text/plain"}
+    )
+    assert 400 <= simple.status_code < 500
+    for path in (CHAT, "/v1/models", "/status"):
+        asked = {**foreign, "Access-Control-Request-Method": "POST"}
+        allowed = httpx.options(api.url + path, headers=asked).headers
+        assert "access-control-allow-origin" not in allowed
+        assert (
+            "access-control-allow-origin" not in httpx.get(api.url + path, headers=foreign).headers
+        )

@@ -61,9 +61,9 @@ def closed(
     data = copy(page.data, folder / "data")
     # As stock Open WebUI leaves it.
     query(data, "UPDATE user SET role = 'admin' WHERE id = ?", visitor_id)
-    settings = {"MODEL_ID": MODEL, "ACCESS": "protected", "API_KEY": "the-first-key"}
+    settings = {"MODEL_ID": MODEL, "ACCESS": "protected"}
     with (
-        api_stand_in(MODEL, key="the-first-key") as backend,
+        api_stand_in(MODEL, key=credentials.api_key(data)) as backend,
         chat_page(data, folder / "log", API_PORT=str(backend.port), **settings) as started,
     ):
         yield Closed(started, backend, visitor_id, visitor.headers["Authorization"])

@@ -39,7 +39,7 @@ def copy(data: Path, to: Path) -> Path:
     """The data folder of a running chat page."""
     to.mkdir(mode=0o700)
     query(data, "VACUUM INTO ?", str(to / "webui.db"))
-    for name in (credentials.SECRET_KEY_FILE, credentials.ADMIN_PASSWORD_FILE):
+    for name in credentials.FILES:
         shutil.copy2(data / name, to / name)
     return to
 

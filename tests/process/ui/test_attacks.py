@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -145,3 +146,37 @@ def test_a_visitor_is_no_administrator(page: ChatPage) -> None:
     answer = httpx.post(f"{page.url}/api/v1/auths/signin", json=form).json()
     assert answer["role"] == "user"
     assert answer["email"] == provision.VISITOR
+
+
+FOREIGN = {"Origin": "http://evil.example"}
+
+
+@pytest.mark.parametrize("path", ["/api/v1/auths/signin", "/api/chat/completions"])
+def test_another_site_gets_nothing_through_a_visitors_browser(page: ChatPage, path: str) -> None:
+    form = {"email": "", "password": ""}
+    assert httpx.post(page.url + path, json=form, headers=FOREIGN).status_code == 403
+    asked = httpx.options(
+        page.url + path, headers={**FOREIGN, "Access-Control-Request-Method": "POST"}
+    )
+    assert asked.status_code == 403
+    assert "access-control-allow-origin" not in asked.headers
+
+
+def test_another_site_gets_no_websocket(page: ChatPage) -> None:
+    address = ("127.0.0.1", int(page.url.rsplit(":", 1)[1]))
+    request = (
+        "GET /ws/socket.io/?EIO=4&transport=websocket HTTP/1.1\r\n"
+        f"Host: {address[0]}:{address[1]}\r\nOrigin: http://evil.example\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with socket.create_connection(address, timeout=60) as client:
+        client.sendall(request.encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 403 ")
+
+
+def test_its_own_pages_are_answered(page: ChatPage) -> None:
+    form = {"email": "", "password": ""}
+    own = {"Origin": page.url}
+    answer = httpx.post(f"{page.url}/api/v1/auths/signin", json=form, headers=own)
+    assert answer.status_code == 200

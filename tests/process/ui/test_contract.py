@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.settings import Settings
-from sandbox.ui import choices, environment
+from sandbox.ui import choices, credentials, environment
 from tests.process.ui.data_folder import MODEL, PATHS, prepare, query
 
 
@@ -33,7 +33,7 @@ def test_open_webui_reads_every_choice_as_we_mean_it(data: Path, access: str) ->
     for choice in choices.choices(settings):
         assert read[choice.key] == choice.value
     assert read["openai.api_base_urls"] == [choices.api_url(settings)]
-    assert read["openai.api_keys"] == [choices.api_key(settings)]
+    assert read["openai.api_keys"] == [credentials.api_key(data)]
     assert len(read["ui.banners"]) == (1 if access == "open" else 0)
 
 

@@ -14,8 +14,8 @@ from tests.standins.chat_page import ChatPage, run_ui
 def test_the_process_is_open_webui_itself_and_shows_no_secret(page: ChatPage) -> None:
     process = Path(f"/proc/{page.process.pid}")
     words = (process / "cmdline").read_text().split("\0")
-    assert words[1].endswith("bin/open-webui")
-    assert words[2] == "serve"
+    assert words[0] == str(PATHS.ui_env / "bin/python")
+    assert (process / "comm").read_text() == "open-webui\n"
     for secret in (credentials.secret_key(page.data), credentials.admin_password(page.data)):
         assert secret not in words
         assert secret not in page.log.read_text()

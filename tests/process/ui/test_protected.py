@@ -46,7 +46,8 @@ def test_no_banner_says_that_the_page_is_open(admin: httpx.Client) -> None:
 
 def test_the_api_gets_its_key(closed: Closed, admin: httpx.Client) -> None:
     assert [model["id"] for model in admin.get("/api/models").json()["data"]] == [MODEL]
-    assert {seen["authorization"] for seen in closed.backend.seen()} == {"Bearer the-first-key"}
+    own = f"Bearer {credentials.api_key(closed.page.data)}"
+    assert {seen["authorization"] for seen in closed.backend.seen()} == {own}
 
 
 def test_a_changed_port_and_key_reach_the_chat_page_and_the_rest_stays(
@@ -55,9 +56,10 @@ def test_a_changed_port_and_key_reach_the_chat_page_and_the_rest_stays(
     mine = [{"title": ["Mine", ""], "content": "Mine?"}]
     admin.post("/api/v1/configs/suggestions", json={"suggestions": mine}).raise_for_status()
     data = copy(closed.page.data, tmp_path / "data")
-    settings = {"MODEL_ID": MODEL, "ACCESS": "protected", "API_KEY": "the-second-key"}
+    (data / credentials.API_KEY_FILE).unlink()
+    settings = {"MODEL_ID": MODEL, "ACCESS": "protected"}
     with (
-        api_stand_in(MODEL, key="the-second-key") as backend,
+        api_stand_in(MODEL, key=credentials.api_key(data)) as backend,
         chat_page(data, tmp_path / "log", API_PORT=str(backend.port), **settings) as page,
         page.sign_in(credentials.ADMIN_EMAIL, credentials.admin_password(data)) as client,
     ):

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import pytest
 
-from sandbox.api import routes
+from sandbox.api import gateway, routes
 from sandbox.api.access import KeyCheck
+from sandbox.api.admission import Admission
 from sandbox.api.errors import error_response
-from sandbox.api.gateway import retry_after
-from sandbox.engine.lifecycle import Progress, State, Status
+from sandbox.api.gateway import Gateway, retry_after
+from sandbox.engine.lifecycle import Lifecycle, Progress, State, Status
+from sandbox.settings import Settings
 
 KEYS = ("first-long-key", "second-long-key")
+
+
+def gateway_of(supervisor: Any, lifecycle: Lifecycle) -> Gateway:
+    keys = KeyCheck(())
+    return Gateway(supervisor, lifecycle, keys, Admission(Settings(), keys))
 
 
 def scope(**headers: str) -> dict[str, object]:
@@ -100,3 +111,25 @@ def test_the_waiting_time_follows_the_state(
 ) -> None:
     status = Status(state, 1000.0, "m", progress=progress)
     assert retry_after(status, now=1000.0 + waited) == seconds
+
+
+def test_a_request_that_waited_too_long_for_a_switch_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gateway, "_PATIENCE_SECONDS", 0.01)
+    # No engine is there, as in the middle of a switch.
+    supervisor: Any = SimpleNamespace(engine=None)
+
+    async def ask() -> tuple[httpx.Response, httpx.Response]:
+        lifecycle = Lifecycle("a")
+        await lifecycle.set(State.LOADING, "b is loading.", model="b", switching=True)
+        app = httpx.ASGITransport(gateway_of(supervisor, lifecycle))
+        async with httpx.AsyncClient(transport=app, base_url="http://box") as client:
+            refused = await client.post("/v1/chat/completions", json={})
+            return refused, await client.get("/v1/models")
+
+    refused, listed = asyncio.run(ask())
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.json()["error"]["message"] == "b is loading."
+    assert [model["id"] for model in listed.json()["data"]] == ["b"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sandbox.errors import ConfigError
 from sandbox.settings import Settings
 from sandbox.ui import choices, environment
 
@@ -37,19 +36,11 @@ def test_our_api_is_the_only_backend(tmp_path: Path, host: str, url: str) -> Non
     assert composed["ENABLE_OLLAMA_API"] == "False"
 
 
-def test_the_first_key_is_presented_to_the_api(tmp_path: Path) -> None:
+def test_the_api_gets_a_key_of_the_chat_pages_own(tmp_path: Path) -> None:
     composed = compose(tmp_path, API_KEY="first-key-1, second-key-2")
-    assert composed["OPENAI_API_KEYS"] == "first-key-1"
-
-
-def test_a_key_that_open_webui_would_split_is_passed_over(tmp_path: Path) -> None:
-    composed = compose(tmp_path, API_KEY="split;me;there,second-key-2")
-    assert composed["OPENAI_API_KEYS"] == "second-key-2"
-
-
-def test_keys_that_open_webui_cannot_hold_are_a_wrong_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="semicolon"):
-        compose(tmp_path, API_KEY="split;me;there")
+    assert composed["OPENAI_API_KEYS"] == (tmp_path / "api-key").read_text().strip()
+    # Open WebUI splits its list of keys there.
+    assert ";" not in composed["OPENAI_API_KEYS"]
 
 
 def test_the_served_name_is_preselected(tmp_path: Path) -> None:
@@ -118,7 +109,7 @@ def test_open_mode_has_no_login_and_says_so_in_a_banner(tmp_path: Path) -> None:
     assert composed["WEBUI_AUTH"] == "False"
     (banner,) = json.loads(composed["WEBUI_BANNERS"])
     assert banner["type"] == "warning"
-    assert "ACCESS=protected" in banner["content"]
+    assert "ai-sandbox protect" in banner["content"]
 
 
 @pytest.mark.parametrize("name", environment.OFF_WHEN_OPEN)
