@@ -1,7 +1,8 @@
-"""systemd's notification protocol (sd_notify(3)): READY, STATUS, STOPPING; silent elsewhere."""
+"""systemd's notification protocol (sd_notify(3)): READY, STATUS, WATCHDOG; silent elsewhere."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from contextlib import suppress
@@ -24,3 +25,11 @@ def notify(**fields: str) -> None:
     ):
         channel.connect(address)
         channel.send("\n".join(lines).encode(), socket.MSG_DONTWAIT)
+
+
+async def feed_watchdog() -> None:
+    """Tell the service manager, as often as it asks for it, that the event loop works."""
+    asked = int(os.environ.get("WATCHDOG_USEC") or 0)
+    while asked:
+        notify(WATCHDOG="1")
+        await asyncio.sleep(asked / 1e6 / 3)

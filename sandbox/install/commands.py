@@ -20,7 +20,13 @@ NETWORK_TROUBLE = re.compile(
     r"|failed to (download|fetch|extract)|incomplete|broken pipe|\b(429|50[0234])\b",
     re.IGNORECASE,
 )
+# With these words besides, a new try ends the same way: uv says "Failed to download" of them too.
+OWN_TROUBLE = re.compile(
+    r"hash mismatch|do not match the hashes|no space left|permission denied|read-only file system",
+    re.IGNORECASE,
+)
 PAUSES_S = (2.0, 10.0)
+REASON_LINES = 5
 
 
 class CommandFailed(Exception):
@@ -32,9 +38,17 @@ class CommandFailed(Exception):
 
     @property
     def reason(self) -> str:
-        """The last lines of the command's output, which is where programs say why."""
+        """The lines of the command's output that say why: uv's error, or else the last."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
-        return "\n".join(lines[-5:]) or str(self)
+        errors = [number for number, line in enumerate(lines) if line.startswith("error:")]
+        said = lines[errors[-1] :][:REASON_LINES] if errors else lines[-REASON_LINES:]
+        return "\n".join(said) or str(self)
+
+    @property
+    def is_of_the_network(self) -> bool:
+        """True when a server or the way to it failed, so that a new try may go well."""
+        found = NETWORK_TROUBLE.search(self.output)
+        return found is not None and not OWN_TROUBLE.search(self.output)
 
 
 class Commands:
@@ -99,7 +113,7 @@ class Commands:
             try:
                 return self.run(command, on_line, env)
             except CommandFailed as error:
-                if self._ended.is_set() or not NETWORK_TROUBLE.search(error.output):
+                if self._ended.is_set() or not error.is_of_the_network:
                     raise
                 on_line(f"trying again in {pause_s:.0f} s: {error.reason.splitlines()[-1]}")
                 time.sleep(pause_s)
@@ -114,6 +128,12 @@ class Commands:
 
 def explain(error: CommandFailed, what: str, log: Path) -> SandboxError:
     """The failure of ``what`` as people read it: the reason, and where the whole log is."""
-    network = NETWORK_TROUBLE.search(error.output)
-    todo = "Check the network, then run the same command again" if network else "Run it again"
-    return SandboxError(f"{what}: {error.reason}", f"{todo}; the whole log is {log}")
+    why, todo = "", "Run it again"
+    if error.is_of_the_network:
+        why = ", because a server or the network failed"
+        todo = "Check the network, then run the same command again"
+    elif re.search("no space left", error.output, re.IGNORECASE):
+        why = ", because the disk is full"
+        todo = "Free some space, then run the same command again"
+    # On a line of its own: the page, which is public, shows the first line.
+    return SandboxError(f"{what}{why}:\n{error.reason}", f"{todo}; the whole log is {log}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -15,7 +16,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,25 +50,38 @@ class Environment:
 
 
 def choose(name: str, has_gpu: bool) -> Environment:
-    """The environment ``name``: api, ui or dev. Only the API's depends on the GPU."""
+    """The environment ``name``: base, api, ui or dev. Only the API's depends on the GPU."""
     if name == "api" and has_gpu:
         return Environment("api", ".venv", "api-gpu.txt", cpu_torch=False, has_project=True)
     return {
+        "base": Environment("base", ".venv-base", "base.txt", cpu_torch=False, has_project=True),
         "api": Environment("api", ".venv", "api-cpu.txt", cpu_torch=True, has_project=True),
         "ui": Environment("ui", ".venv-ui", "ui.txt", cpu_torch=True, has_project=False),
         "dev": Environment("dev", ".venv-dev", "dev.txt", cpu_torch=True, has_project=True),
     }[name]
 
 
+def in_release(environment: Environment) -> Environment:
+    """``environment`` as a release on a box has it: the folder has its plain name."""
+    return dataclasses.replace(environment, folder=environment.name)
+
+
 class Installer:
     """Makes environments below ``root`` from the locks of ``source``."""
 
-    def __init__(self, source: Path = SOURCE, root: Path = SOURCE) -> None:
+    def __init__(
+        self,
+        source: Path = SOURCE,
+        root: Path = SOURCE,
+        tools: Path | None = None,
+        logs: Path | None = None,
+    ) -> None:
         self.source = source
         self.root = root
-        self.tools = root / TOOLS
-        self.logs = root / ".cache/install"
+        self.tools = tools or root / TOOLS
+        self.logs = logs or root / ".cache/install"
         self._commands: list[Commands] = []
+        self._finding_tools = threading.Lock()
 
     def folder(self, environment: Environment) -> Path:
         """Where ``environment`` lies."""
@@ -104,6 +118,19 @@ class Installer:
             if missing:
                 self._make(missing)
 
+    def make(self, environment: Environment, say: Callable[[str], None]) -> bool:
+        """Make ``environment`` unless it is complete; True when it was made.
+
+        ``say`` is told what is being done. Raises ``SandboxError``.
+        """
+        if self.is_complete(environment):
+            return False
+        with self._finding_tools:
+            uv = self.ensure_uv()
+            python = tools.find_python(uv, self.tools, self.new_commands("python"))
+        _Build(self, environment, uv, python, say).run()
+        return True
+
     def ensure_uv(self) -> Path:
         """The pinned uv."""
         return tools.ensure_uv(self.tools, self._uv_lock_file(), self.new_commands("uv"))
@@ -121,9 +148,13 @@ class Installer:
         print(f"Logs: {self.logs}", flush=True)
         failures: list[BaseException] = []
 
-        def make(environment: Environment, board: Board) -> None:
+        def make(environment: Environment) -> None:
+            def say(text: str) -> None:
+                board.say(environment.folder, text)
+
             try:
-                _Build(self, environment, uv, python, board).run()
+                _Build(self, environment, uv, python, say).run()
+                board.say(environment.folder, "ready", ended=True)
             except BaseException as error:
                 board.say(environment.folder, "failed", ended=True)
                 failures.append(error)
@@ -134,7 +165,7 @@ class Installer:
                 uv = self.ensure_uv()
                 python = tools.find_python(uv, self.tools, self.new_commands("python"))
                 board.say(TOOLS, "ready", ended=True)
-                threads = [threading.Thread(target=make, args=(e, board)) for e in environments]
+                threads = [threading.Thread(target=make, args=(e,)) for e in environments]
                 for thread in threads:
                     thread.start()
                 for thread in threads:
@@ -180,13 +211,18 @@ class _Build:
     """One environment on its way from nothing to complete."""
 
     def __init__(
-        self, installer: Installer, environment: Environment, uv: Path, python: Path, board: Board
+        self,
+        installer: Installer,
+        environment: Environment,
+        uv: Path,
+        python: Path,
+        say: Callable[[str], None],
     ) -> None:
         self._installer = installer
         self._environment = environment
         self._uv = str(uv)
         self._python = python
-        self._board = board
+        self._say = say
         self._folder = installer.folder(environment)
         self._lock_file = installer.lock_file(environment)
         self._commands = installer.new_commands(environment.name)
@@ -197,7 +233,7 @@ class _Build:
         try:
             self._run()
         except CommandFailed as error:
-            what = f"{self._environment.folder} could not be made"
+            what = f"The environment {self._environment.folder} could not be made"
             raise explain(error, what, self._commands.log) from None
 
     def _run(self) -> None:
@@ -215,20 +251,24 @@ class _Build:
             # The build backend is part of uv, so that nothing is fetched for this.
             install = [self._uv, "pip", "install", *self._into(), "--offline", "--no-deps"]
             self._commands.run([*install, "--editable", str(self._installer.source)])
+        # The stamp is a promise: what it stands for must outlive a power cut.
+        os.sync()
         new = self._folder / f"{STAMP}.new"
         new.write_text(self._installer.stamp(self._environment))
         new.replace(self._folder / STAMP)
-        self._board.say(self._environment.folder, "ready", ended=True)
 
     def _into(self) -> list[str]:
         return ["--python", str(self._folder / "bin/python")]
 
     def _torch(self) -> list[str]:
+        if not self._environment.cpu_torch:
+            # Such a folder may have a torch for CPUs, which counts as newer than the one for GPUs.
+            return []
         # pip reads this variable and uv does not.
         find_links = os.environ.get("PIP_FIND_LINKS", "").split()
         if find_links:
             return [word for place in find_links for word in ("--find-links", place)]
-        return ["--torch-backend", "cpu"] if self._environment.cpu_torch else []
+        return ["--torch-backend", "cpu"]
 
     def _follow(self, line: str) -> None:
         """Turn a line of uv's into what people see."""
@@ -243,9 +283,6 @@ class _Build:
         names = [f"{name} ({size})" for name, size in self._fetching.items()]
         fetching = f": fetching {', '.join(names[:3])}" if names else ""
         self._say(f"installing {self._count} packages{fetching}")
-
-    def _say(self, text: str) -> None:
-        self._board.say(self._environment.folder, text)
 
 
 def check_machine() -> None:

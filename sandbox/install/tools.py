@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from sandbox.errors import SandboxError
-from sandbox.install import debian
+from sandbox.install import apt, debian
 from sandbox.install.commands import CommandFailed, Commands, explain
 
 PYTHON = "3.11"
@@ -23,7 +23,7 @@ PIP_PACKAGES = ("python3-pip-whl", "python-pip-whl", "python3-distutils")
 SYSTEM_WHEELS = Path("/usr/share/python-wheels")
 NO_PIP = SandboxError(
     "This Python has no pip, and none could be fetched from the distribution's packages.",
-    "Install it, for example with: sudo apt-get install python3-pip. Then run this again.",
+    "Check the network, or install it: sudo apt-get install python3-pip. Then run this again.",
 )
 
 
@@ -100,6 +100,8 @@ def _install_uv(folder: Path, requirements: Path, commands: Commands) -> None:
                 [
                     *pip,
                     *("install", "--quiet", "--disable-pip-version-check", "--no-deps"),
+                    # Nothing stays in root's home.
+                    "--no-cache-dir",
                     *("--only-binary", ":all:", "--require-hashes"),
                     *("--target", str(new), "--requirement", str(requirements)),
                 ],
@@ -125,13 +127,9 @@ def _find_pip(scratch: Path, commands: Commands) -> tuple[list[str], dict[str, s
             return pip, from_parts
     if os.geteuid() == 0 and shutil.which("apt-get"):
         try:
-            commands.run_with_retries(["apt-get", "update"])
-            commands.run_with_retries(
-                ["apt-get", "install", "--yes", "--no-install-recommends", "python3-pip"],
-                env={**env, "DEBIAN_FRONTEND": "noninteractive"},
-            )
-        except CommandFailed as error:
-            raise SandboxError(NO_PIP.message, f"{NO_PIP.hint}\n{error.reason}") from None
+            apt.ensure_packages(["python3-pip"], commands)
+        except SandboxError as error:
+            raise SandboxError(NO_PIP.message, f"{NO_PIP.hint}\n{error.message}") from None
         if _works(pip, env, commands):
             return pip, env
     raise NO_PIP

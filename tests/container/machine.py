@@ -27,18 +27,18 @@ SHARED_SETTINGS = re.compile(
     r"^(PIP_|UV_|SSL_CERT_|REQUESTS_CA|CURL_CA|https?_proxy|no_proxy)", re.I
 )
 SHARED_FILES = ("/etc/resolv.conf", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-sandbox-tests"
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 def ensure_base() -> Path:
     """The folder of a minimal Debian, made once per machine."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ai-sandbox-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    base = cache / f"{SUITE}-{'-'.join(PACKAGES)}"
-    with (cache / "lock").open("w") as lock:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    base = CACHE / f"{SUITE}-{'-'.join(PACKAGES)}"
+    with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not base.is_dir():
-            new = cache / f"new-{uuid.uuid4()}"
+            new = CACHE / f"new-{uuid.uuid4()}"
             include = f"--include={','.join(PACKAGES)}"
             # In the cache and not /tmp: mmdebstrap's user must reach it, and /tmp may be small.
             made = subprocess.run(
@@ -124,17 +124,7 @@ class Machine:
 
     def share_package_cache(self) -> None:
         """Give the machine what uv fetched before; nothing that it fetches comes back."""
-        uv = [str(ROOT / ".tools/uv"), "cache", "dir"]
-        cache = Path(subprocess.run(uv, check=True, capture_output=True, text=True).stdout.strip())
-        inside = self.root / "root/.cache/uv"
-        inside.parent.mkdir(parents=True, exist_ok=True)
-        # Links, so that uv can link on from there into environments. The copy is a fallback for
-        # another file system.
-        if subprocess.run(
-            ["cp", "-al", str(cache), str(inside)], stderr=subprocess.DEVNULL
-        ).returncode:
-            shutil.rmtree(inside, ignore_errors=True)
-            shutil.copytree(cache, inside, symlinks=True)
+        package_cache(self.root / "root/.cache/uv")
 
     @contextlib.contextmanager
     def terminal(self) -> Iterator[Terminal]:
@@ -155,6 +145,18 @@ class Machine:
                 terminal.process.wait(10)
             terminal.process.kill()
             terminal.process.wait()
+
+
+def package_cache(target: Path) -> None:
+    """Fill ``target`` with what uv fetched before on this machine."""
+    uv = [str(ROOT / ".tools/uv"), "cache", "dir"]
+    cache = Path(subprocess.run(uv, check=True, capture_output=True, text=True).stdout.strip())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Links, so that uv can link on from there into environments. The copy is a fallback for
+    # another file system.
+    if subprocess.run(["cp", "-al", str(cache), str(target)], stderr=subprocess.DEVNULL).returncode:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(cache, target, symlinks=True)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.package_index import package_index
+
 ROOT = Path(__file__).resolve().parents[2]
 # Each is in dev.txt, so that uv has it already.
 PACKAGES = {"api-cpu": "iniconfig", "ui": "pluggy"}
@@ -30,7 +32,10 @@ def source(tmp_path: Path) -> Path:
     source = tmp_path / "source"
     shutil.copytree(ROOT / "sandbox/install", source / "sandbox/install")
     shutil.copytree(ROOT / "sandbox/host", source / "sandbox/host")
-    for name in ("pyproject.toml", "sandbox/__init__.py", "sandbox/errors.py", "sandbox/cli.py"):
+    for name in (
+        "pyproject.toml",
+        *(f"sandbox/{m}.py" for m in ("__init__", "errors", "cli", "paths")),
+    ):
         shutil.copy(ROOT / name, source / name)
     (source / "requirements").mkdir()
     shutil.copy(ROOT / "requirements/uv.txt", source / "requirements")
@@ -39,12 +44,14 @@ def source(tmp_path: Path) -> Path:
     return source
 
 
-def bootstrap(source: Path, *names: str) -> subprocess.CompletedProcess[str]:
+def bootstrap(
+    source: Path, *names: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the bootstrap of ``source`` with the uv of this checkout on PATH."""
     path = f"{(ROOT / '.tools').absolute()}:{os.environ['PATH']}"
     return subprocess.run(
         [sys.executable, str(source / "sandbox/install/bootstrap.py"), *names],
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, **(environment or {})},
         capture_output=True,
         text=True,
     )
@@ -89,13 +96,34 @@ def test_a_changed_lock_replaces_what_was_there(source: Path) -> None:
     assert "pluggy" not in installed(source, ".venv-ui")
 
 
+def test_a_package_that_breaks_off_midway_is_fetched_again(source: Path, tmp_path: Path) -> None:
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    with package_index(tmp_path, PACKAGES["ui"], times=2) as environment:
+        done = bootstrap(source, "ui", environment=environment | cache)
+    assert done.returncode == 0, done.stderr
+    assert "trying again in 2 s" in done.stderr
+    assert PACKAGES["ui"] in installed(source, ".venv-ui")
+
+
+def test_a_package_that_always_breaks_off_is_a_sentence(source: Path, tmp_path: Path) -> None:
+    cache = {"UV_CACHE_DIR": str(tmp_path / "cache")}
+    with package_index(tmp_path, PACKAGES["ui"], times=99) as environment:
+        done = bootstrap(source, "ui", environment=environment | cache)
+    assert done.returncode == 1
+    why = "The environment .venv-ui could not be made, because a server or the network failed:"
+    assert f"{why}\n" in done.stderr
+    assert "Check the network, then run the same command again" in done.stderr
+
+
 def test_a_wrong_hash_is_refused_with_the_reason_and_the_log(source: Path) -> None:
     lock = source / "requirements/ui.txt"
     lock.write_text(re.sub(r"sha256:\w+", f"sha256:{'0' * 64}", lock.read_text()))
     done = bootstrap(source, "ui")
     assert done.returncode == 1
     assert ".venv-ui could not be made" in done.stderr
-    assert "hash" in done.stderr.lower()
+    assert "Hash mismatch" in done.stderr
+    # It would be as wrong again.
+    assert "trying again" not in done.stderr
     assert str(source / ".cache/install/ui.log") in done.stderr
     assert "Traceback" not in done.stderr
 

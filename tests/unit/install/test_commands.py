@@ -41,10 +41,18 @@ def test_network_trouble_is_tried_again(tmp_path: Path, text: str) -> None:
     assert runs(tmp_path) == 3
 
 
-def test_another_failure_is_not_tried_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "error: No solution found",
+        "error: Failed to download torch\n  cause: Hash mismatch for torch",
+        "error: Failed to extract torch\n  cause: No space left on device (os error 28)",
+    ],
+)
+def test_another_failure_is_not_tried_again(tmp_path: Path, text: str) -> None:
     commands = Commands(tmp_path / "log", pauses_s=(0.0, 0.0))
     with pytest.raises(CommandFailed):
-        commands.run_with_retries(script(tmp_path, "Hash mismatch for torch"))
+        commands.run_with_retries(script(tmp_path, text))
     assert runs(tmp_path) == 1
 
 
@@ -57,11 +65,36 @@ def test_nothing_starts_after_the_end(tmp_path: Path) -> None:
 
 
 def test_a_failure_gives_the_last_lines_and_the_log(tmp_path: Path) -> None:
-    failure = CommandFailed(["uv"], 2, "much\nbefore\na\nb\nc\nd\nNo space left on device\n")
-    error = explain(failure, ".venv could not be made", tmp_path / "api.log")
-    assert error.message.startswith(".venv could not be made: a\n")
-    assert error.message.endswith("No space left on device")
+    failure = CommandFailed(["uv"], 2, "much\nbefore\na\nb\nc\nd\nNo solution found\n")
+    error = explain(failure, "The environment could not be made", tmp_path / "api.log")
+    assert error.message.startswith("The environment could not be made:\na\n")
+    assert error.message.endswith("No solution found")
     assert str(tmp_path / "api.log") in error.hint
+
+
+def test_the_reason_begins_where_uv_says_error(tmp_path: Path) -> None:
+    output = (
+        "Resolved\nerror: Failed to download `a`\n  cause: Hash mismatch\n\n" + "  sha256:0\n" * 9
+    )
+    reason = CommandFailed(["uv"], 2, output).reason
+    assert reason.startswith("error: Failed to download `a`\ncause: Hash mismatch\n")
+    assert len(reason.splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("output", "why", "todo"),
+    [
+        ("Failed to download torch: connection reset", "the network failed", "Check the network"),
+        ("Failed to extract torch: No space left on device", "the disk is full", "Free some space"),
+        ("Failed to download torch: Hash mismatch", "could not be made:", "Run it again"),
+    ],
+)
+def test_the_first_line_of_a_failure_says_why(
+    tmp_path: Path, output: str, why: str, todo: str
+) -> None:
+    error = explain(CommandFailed(["uv"], 2, output), "It could not be made", tmp_path / "log")
+    assert why in error.message.splitlines()[0]
+    assert error.hint.startswith(todo)
 
 
 def test_a_program_that_is_not_there_is_a_failure_with_its_name(tmp_path: Path) -> None:

@@ -22,9 +22,18 @@ PARTS_FOR_OLD_PYTHONS = [
     "sandbox/install/commands.py",
     "sandbox/install/debian.py",
     "sandbox/install/environments.py",
+    "sandbox/install/first_boot.py",
     "sandbox/install/libraries.py",
+    "sandbox/install/lock.py",
+    "sandbox/install/machine.py",
+    "sandbox/install/pack.py",
     "sandbox/install/progress.py",
+    "sandbox/install/progress_page.py",
+    "sandbox/install/releases.py",
+    "sandbox/install/timeline.py",
     "sandbox/install/tools.py",
+    "sandbox/host/small_server.py",
+    "sandbox/paths.py",
 ]
 
 
@@ -144,12 +153,27 @@ def test_both_api_locks_have_the_same_vllm() -> None:
     assert len(set(found.values())) == 1, found
 
 
-def test_dev_has_what_the_api_has() -> None:
-    def pins(name: str) -> set[str]:
-        text = (SOURCE / f"requirements/{name}.txt").read_text()
-        return set(re.findall(r"^[\w.\[\],-]+==\S+", text, re.MULTILINE))
+def test_the_compiler_for_gpus_is_of_the_same_cuda_as_the_rest() -> None:
+    # A newer nvcc refuses the headers of an older runtime, at the first request.
+    text = (SOURCE / "requirements/api-gpu.txt").read_text()
+    names = "nvcc|crt|cccl|nvrtc|runtime"
+    found = dict(re.findall(rf"^nvidia-cuda-({names})==(\d+\.\d+)\.", text, re.MULTILINE))
+    assert set(found) == set(names.split("|"))
+    assert len(set(found.values())) == 1, found
 
+
+def pins(name: str) -> set[str]:
+    text = (SOURCE / f"requirements/{name}.txt").read_text()
+    return set(re.findall(r"^[\w.\[\],-]+==\S+", text, re.MULTILINE))
+
+
+def test_dev_has_what_the_api_has() -> None:
     assert pins("api-cpu") <= pins("dev")
+
+
+@pytest.mark.parametrize("api", ["api-cpu", "api-gpu"])
+def test_base_has_the_versions_of_the_api(api: str) -> None:
+    assert pins("base") <= pins(api)
 
 
 @pytest.mark.parametrize("lock", sorted((SOURCE / "requirements").glob("*.txt"), key=str))

@@ -95,6 +95,24 @@ def test_uv_that_was_brought_before_is_not_fetched_again(
     assert tools.ensure_uv(tmp_path / "tools", lock, commands).resolve() == kept
 
 
+def test_lists_that_know_no_package_are_replaced_by_ones_of_our_own(
+    machine: Machine,
+    commands: Commands,
+    lock: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python_without_pip(machine, monkeypatch)
+    asked = tmp_path / "asked"
+    machine("apt-get", f'echo "$@" >> {asked}')
+    machine("dpkg", "exit 1")
+    with pytest.raises(SandboxError, match="no pip"):
+        tools.ensure_uv(tmp_path / "tools", lock, commands)
+    update = next(line for line in asked.read_text().splitlines() if line.endswith("update"))
+    # Nothing of the machine's own apt is touched.
+    assert "Dir::State::Lists=" in update and "Dir::Cache=" in update
+
+
 def test_without_pip_the_wheel_of_the_distribution_is_unpacked(
     machine: Machine,
     commands: Commands,
@@ -111,10 +129,7 @@ def test_without_pip_the_wheel_of_the_distribution_is_unpacked(
     machine("dpkg", f'/bin/mkdir -p "$3/usr/share/python-wheels"; echo "$@" >> {asked}')
     with pytest.raises(SandboxError, match="no pip"):
         tools.ensure_uv(tmp_path / "tools", lock, commands)
-    update, download, *_, unpack = asked.read_text().splitlines()
-    assert update.endswith("update")
-    # Nothing of the machine's own apt is touched.
-    assert "Dir::State::Lists=" in update and "Dir::Cache=" in download
+    download, *_, unpack = asked.read_text().splitlines()
     assert download.endswith("download python3-pip-whl")
     assert unpack.startswith("-x ")
 
@@ -161,5 +176,8 @@ def test_a_python_that_cannot_be_fetched_is_explained(
     uv = machine("uv", "echo 'error sending request'; exit 2")
     with pytest.raises(SandboxError) as raised:
         tools.find_python(uv, tmp_path, commands)
-    assert "Python 3.11 could not be fetched: error sending request" in raised.value.message
+    assert raised.value.message == (
+        "Python 3.11 could not be fetched, because a server or the network failed:\n"
+        "error sending request"
+    )
     assert str(commands.log) in raised.value.hint
