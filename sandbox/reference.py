@@ -32,7 +32,8 @@ def page() -> str:
         "not in the table is refused, with a suggestion. An empty value means that the setting is",
         "not given there.",
         "",
-        "Keep `API_KEY` and `HF_TOKEN` in the file, with mode 0600: what stands on a command line",
+        "Keep `API_KEY` and `HF_TOKEN` in the file, which only root and the services may read: "
+        "what stands on a command line",
         "can be read by every user of the machine.",
         "",
         "`ai-sandbox settings` prints what is in force and where each value came from;",

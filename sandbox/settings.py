@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -20,6 +22,7 @@ GPU_DEFAULT_MODEL = "mistralai/Mistral-7B-Instruct-v0.3"
 CPU_DEFAULT_MODEL = "builtin:guide"
 
 Auto = Literal["auto"]
+HOSTS = r"^([A-Za-z0-9][A-Za-z0-9.-]*( *, *|$))*$"
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -62,6 +65,19 @@ class Settings(BaseSettings):
         rule="a token from your Hugging Face account",
         example="hf_...",
     )
+    hf_endpoint: str = _setting(
+        "https://huggingface.co",
+        "Where models are downloaded from: Hugging Face, or a mirror of it.",
+        rule="an address that begins with https:// or http://",
+        example="https://hub.example.org",
+    )
+    hf_hub_offline: bool = _setting(
+        False,
+        "`true` asks Hugging Face for nothing and serves only what is in MODELS_DIR.",
+        rule="true or false",
+        example="true",
+        shown_default="`false`",
+    )
     served_model_name: str | None = _setting(
         None,
         "The model's name in the API and in the chat page; empty means MODEL_ID.",
@@ -76,13 +92,13 @@ class Settings(BaseSettings):
     )
     tensor_parallel_size: Auto | Annotated[int, Field(ge=1)] = _setting(
         "auto",
-        "Over how many GPUs the model is split; `auto` means one.",
+        "Over how many GPUs the model is split; `auto` takes as many as its context needs.",
         rule="auto or a whole number from 1",
         example="2",
     )
     quantization: str = _setting(
         "auto",
-        "How weights are quantized while they load, by vLLM's name; `auto` takes them as they are.",
+        "How weights are quantized while they load, by vLLM's name; `auto` does it when it must.",
         rule="auto or a quantization method of vLLM",
         example="fp8_per_tensor",
     )
@@ -119,15 +135,54 @@ class Settings(BaseSettings):
     access: Literal["open", "protected"] = _setting(
         "open",
         "`open`: no key and no login, guard the ports with a firewall. "
-        "`protected`: the API wants a key (set API_KEY too), the chat page a login.",
+        "`protected`: the API wants a key, the chat page a login; `ai-sandbox protect` sets it.",
         rule="open or protected",
         example="protected",
     )
     api_key: SecretStr | None = _setting(
         None,
-        "The API's key; several are separated by commas. Set means required. Never shown.",
+        "A key of the API; several are separated by commas. Set means required. Never shown. "
+        "Better: `ai-sandbox keys add NAME`, which keeps only a hash.",
         rule="one or more keys of at least 8 characters, separated by commas",
         example="sk-...",
+    )
+    media_domains: Annotated[str, Field(pattern=HOSTS)] = _setting(
+        "",
+        "Hosts from which the model may fetch images and other media that a request names by "
+        "address; empty: none, media come inside the request (`data:`).",
+        rule="names of hosts, separated by commas",
+        example="images.example.org",
+    )
+    max_body_mb: Annotated[int, Field(ge=1, le=1024)] = _setting(
+        32,
+        "The largest request to the API, in MB.",
+        rule="a whole number from 1 to 1024",
+        example="64",
+    )
+    max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = _setting(
+        8192,
+        "How many connections to the API there may be; one address may have half of them.",
+        rule="a whole number from 16 to 1000000",
+        example="20000",
+    )
+    max_queued_requests: Annotated[int, Field(ge=1, le=1_000_000)] = _setting(
+        1024,
+        "How many requests may wait for the model; more get 503 with `Retry-After`.",
+        rule="a whole number from 1 to 1000000",
+        example="200",
+    )
+    max_queued_mb: Annotated[int, Field(ge=1, le=1_000_000)] = _setting(
+        512,
+        "How many MB of requests may come in or wait, at least two of the largest; more get 503.",
+        rule="a whole number from 1 to 1000000",
+        example="2048",
+    )
+    max_requests_per_client: Auto | Annotated[int, Field(ge=1)] = _setting(
+        "auto",
+        "On how many requests of one client (a key; without keys, an address) the model works at "
+        "once; `auto`: three quarters of what it can.",
+        rule="auto or a whole number from 1",
+        example="16",
     )
     models_dir: Path = _setting(
         Path("/opt/models"),
@@ -153,6 +208,13 @@ class Settings(BaseSettings):
                 raise ValueError("too short")
         return value
 
+    @field_validator("hf_endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+            raise ValueError("no address")
+        return value.rstrip("/")
+
     @field_validator("models_dir", "ui_data_dir")
     @classmethod
     def _is_absolute(cls, value: Path) -> Path:
@@ -170,8 +232,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # ``load`` passes what the env file says as keyword arguments: the environment wins.
-        return env_settings, init_settings
+        # ``load`` reads the environment and the env file, and passes what they say.
+        return (init_settings,)
 
     @property
     def api_keys(self) -> tuple[str, ...]:
@@ -208,10 +270,16 @@ class Loaded:
     # NAME -> "environment", "FILE line N" or "default"
     origins: dict[str, str]
     env_file: Path | None
+    # The hashes of the named API keys; it may not exist.
+    keys_file: Path
 
 
-def load(paths: Paths | None = None, env_file: Path | None = None) -> Loaded:
-    """Read the settings: the process environment wins over the env file, the file over defaults.
+def load(
+    paths: Paths | None = None,
+    env_file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Loaded:
+    """Read the settings: ``environ`` wins over the env file, the file over defaults.
 
     ``env_file`` given by name must exist; the default one may be absent.
     Raises ``ConfigError`` that names every wrong setting.
@@ -221,21 +289,36 @@ def load(paths: Paths | None = None, env_file: Path | None = None) -> Loaded:
     values = read_env_file(file) if env_file or file.exists() else {}
     origins = {name: "default" for name in NAMES}
     origins |= {name: f"{file} line {v.line}" for name, v in values.items() if v.value}
-    origins |= {name: "environment" for name in NAMES if os.environ.get(name)}
-    values_below_environment: dict[str, Any] = {
-        "MODEL_ID": GPU_DEFAULT_MODEL if hardware.has_nvidia_gpu() else CPU_DEFAULT_MODEL,
+    from_environment = {name: environ[name] for name in NAMES if environ.get(name)}
+    origins |= dict.fromkeys(from_environment, "environment")
+    given: dict[str, Any] = {
+        "MODEL_ID": default_model(paths.is_clone),
         "MODELS_DIR": paths.models_dir,
         "UI_DATA_DIR": paths.ui_data_dir,
     }
-    from_file = {name: v.value for name, v in values.items() if v.value}
-    values_below_environment |= from_file
+    typed = {name: v.value for name, v in values.items() if v.value} | from_environment
     try:
-        settings = Settings(**values_below_environment)
+        settings = Settings(**given | typed)
     except ValidationError as error:
-        raise ConfigError(*_explain(error, origins, from_file)) from None
+        raise ConfigError(*_explain(error, origins, typed)) from None
     _check_together(settings)
     used = file if env_file or file.exists() else None
-    return Loaded(settings=settings, origins=origins, env_file=used)
+    return Loaded(settings, origins, used, keys_file(file))
+
+
+def keys_file(env_file: Path) -> Path:
+    """Where the named API keys of ``env_file`` are: beside it."""
+    return env_file.with_suffix(".keys")
+
+
+def default_model(is_clone: bool, root: Path = Path("/")) -> str:
+    """The model of this machine when nobody chose one.
+
+    On a box the card decides: its driver is loaded by a step of the installation, before and after
+    which the default must be the same. In a clone nobody loads a driver.
+    """
+    has_gpu = hardware.has_nvidia_gpu(root) or (not is_clone and hardware.has_nvidia_card(root))
+    return GPU_DEFAULT_MODEL if has_gpu else CPU_DEFAULT_MODEL
 
 
 def read_env_file(file: Path) -> dict[str, FileValue]:
@@ -298,17 +381,15 @@ def metadata(name: str) -> dict[str, str]:
 
 
 def _explain(
-    error: ValidationError, origins: dict[str, str], from_file: dict[str, str]
+    error: ValidationError, origins: dict[str, str], typed: dict[str, str]
 ) -> tuple[str, str]:
     names = list(dict.fromkeys(str(e["loc"][0]) for e in error.errors()))
     lines = []
     for name in names:
-        value = os.environ.get(name) or from_file.get(name, "")
-        shown = "a secret that is not shown" if name in SECRETS else repr(value)
+        shown = "a secret that is not shown" if name in SECRETS else repr(typed.get(name, ""))
         rule = metadata(name)["rule"]
         lines.append(f"{name} is {shown} ({origins[name]}); it must be {rule}.")
-    example = metadata(names[0])["example"]
-    return "\n".join(lines), f"Set for example {names[0]}={example}"
+    return "\n".join(lines), f"Set for example {names[0]}={metadata(names[0])['example']}"
 
 
 def _check_together(settings: Settings) -> None:
@@ -316,9 +397,4 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(
             f"API_PORT and UI_PORT are both {settings.api_port}; each needs a port of its own.",
             "Change one of them.",
-        )
-    if settings.access == "protected" and not settings.api_keys:
-        raise ConfigError(
-            "ACCESS is protected, but API_KEY is not set: nobody could use the API.",
-            "Set API_KEY to a long random text, for example the output of: openssl rand -hex 24",
         )

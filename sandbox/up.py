@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.errors import ExitCode
-from sandbox.host import sessions
+from sandbox.host import addresses, sessions
 from sandbox.host.ports import check_port_free
 from sandbox.settings import Loaded, Settings
 
@@ -115,8 +114,10 @@ def _care(service: Service, env: Mapping[str, str]) -> int | None:
         _say(f"{service.name} found a wrong setting (see above), so everything stops.")
         return ExitCode.CONFIG
     how = f"with exit code {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
-    service.deaths.append(now)
-    while now - service.deaths[0] > DEATHS_WITHIN_S:
+    # SIGTERM is for us alone to survive: `ai-sandbox protect` sends it to have settings read anew.
+    if status != -signal.SIGTERM:
+        service.deaths.append(now)
+    while service.deaths and now - service.deaths[0] > DEATHS_WITHIN_S:
         service.deaths.popleft()
     if len(service.deaths) >= DEATHS_ALLOWED:
         _say(
@@ -178,22 +179,8 @@ def _print_addresses(settings: Settings) -> None:
 
 
 def _addresses(host: str, port: int, path: str = "") -> str:
-    hosts = [host]
-    if host in ("0.0.0.0", "::"):
-        hosts = ["localhost", *_own_address()]
-    return "  ".join(f"http://{f'[{h}]' if ':' in h else h}:{port}{path}" for h in hosts)
-
-
-def _own_address() -> list[str]:
-    """The address that this machine uses towards others; empty without a network."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # Nothing is sent: for UDP this only chooses the route.
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return []
-        address: str = probe.getsockname()[0]
-        return [address]
+    hosts = ["localhost", *addresses.own_address()] if host in addresses.EVERYWHERE else [host]
+    return "  ".join(addresses.url(h, port, path) for h in hosts)
 
 
 def _announce_ready(settings: Settings, began: float) -> None:

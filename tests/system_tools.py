@@ -13,6 +13,8 @@ from collections.abc import Iterable
 
 # The program that is looked for, and the package that brings it.
 PACKAGES = {
+    "bash": "bash",
+    "curl": "curl",
     "chromium": "chromium",
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
@@ -33,8 +35,10 @@ def ensure(programs: Iterable[str]) -> list[str]:
     packages = [PACKAGES[program] for program in wanted]
     print(f"Installing for the tests: {' '.join(packages)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
-    for command in (["apt-get", "update"], install):
+    # Another apt of this machine is waited for.
+    apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
+    install = [*apt, "install", "--yes", "--no-install-recommends", *packages]
+    for command in ([*apt, "update"], install):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             print(f"{' '.join(command)} failed:\n{done.stderr}", file=sys.stderr)

@@ -26,9 +26,11 @@ class Tier(NamedTuple):
 
 TIERS = (
     Tier("tests/unit"),
+    Tier("tests/shell", programs=("bash", "curl"), needs_root=True),
     Tier("tests/process"),
     Tier("tests/browser", programs=("chromium",)),
     Tier("tests/container", programs=("mmdebstrap", "systemd-nspawn"), needs_root=True),
+    Tier("tests/systemd", programs=("mmdebstrap", "systemd-nspawn"), needs_root=True),
 )
 
 

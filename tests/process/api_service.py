@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,15 @@ from tests.process.processes import Program, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = ROOT / ".venv/bin/ai-sandbox"
+# What vLLM finds out about a kind of model in a process that imports all of it, it keeps there.
+ENGINE_CACHE = ROOT / ".cache/vllm"
 GUIDE = "builtin:guide"
 
 # Settings that a developer may have set must not reach the program under test.
-_FOREIGN = ("MODEL_ID", "API_KEY", "ACCESS", "VLLM_EXTRA_ARGS", "MAX_MODEL_LEN", "HF_TOKEN")
+_FOREIGN = (
+    *("MODEL_ID", "API_KEY", "ACCESS", "VLLM_EXTRA_ARGS", "MAX_MODEL_LEN"),
+    *("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"),
+)
 
 
 @dataclass
@@ -52,10 +57,10 @@ class ApiService:
         )
         return self.status()
 
-    def ask(self, question: str, **more: Any) -> httpx.Response:
-        """Put ``question`` to the model, as a chat."""
+    def ask(self, question: str, seconds: float = 120, **more: Any) -> httpx.Response:
+        """Put ``question`` to the model, as a chat that is to be answered within ``seconds``."""
         body = {"model": GUIDE, "messages": [{"role": "user", "content": question}], **more}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=120)
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=seconds)
 
     def engine_pids(self) -> list[int]:
         """EngineCore first, then its workers."""
@@ -88,17 +93,24 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "MODELS_DIR": str(folder / "models"),
         "UI_DATA_DIR": str(folder / "open-webui"),
         "API_HOST": "127.0.0.1",
+        "VLLM_CACHE_ROOT": str(ENGINE_CACHE),
         **settings,
     }
 
 
 @contextlib.contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[ApiService]:
-    """Run `ai-sandbox serve` on a free port with ``settings``."""
-    port = free_port()
-    chosen = environment(folder, API_PORT=str(port), **{"MODEL_ID": GUIDE, **settings})
-    with running([str(COMMAND), "serve"], folder, chosen) as program:
-        yield ApiService(program, f"http://127.0.0.1:{port}")
+def serving(
+    folder: Path, env_file: Path | str = "", under: Sequence[str] = (), **settings: str
+) -> Iterator[ApiService]:
+    """Run `ai-sandbox serve` with ``settings``, on a free port unless they say which.
+
+    With ``env_file`` it says which model; ``under`` is a command that becomes the service.
+    """
+    model = {} if env_file else {"MODEL_ID": GUIDE}
+    chosen = {**model, "API_PORT": str(free_port()), **settings}
+    command = [*under, str(COMMAND), "serve", *(["--env-file", str(env_file)] if env_file else [])]
+    with running(command, folder, environment(folder, **chosen)) as program:
+        yield ApiService(program, f"http://127.0.0.1:{chosen['API_PORT']}")
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

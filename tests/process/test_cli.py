@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from sandbox import __version__
-from tests.process.api_service import GUIDE, ApiService, free_port, run
+from tests.process.api_service import COMMAND, GUIDE, ApiService, environment, free_port, run
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
@@ -19,8 +21,23 @@ def test_the_version_is_printed(tmp_path: Path) -> None:
 def test_help_names_every_verb_and_the_exit_codes(tmp_path: Path) -> None:
     ended = run(tmp_path, "--help")
     assert ended.returncode == 0
-    for word in ("up", "serve", "ui", "status", "check", "settings", "78"):
+    for word in ("up", "serve", "ui", "download", "status", "check", "settings", "78"):
         assert word in ended.stdout
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_enough_gets_no_traceback(tmp_path: Path, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [str(COMMAND), "settings"],
+        env={**os.environ, **environment(tmp_path), "PYTHONUNBUFFERED": unbuffered},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["nonsense"], ["serve", "--nonsense"]])

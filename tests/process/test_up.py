@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.process.api_service import free_port
 from tests.process.processes import Program, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +94,8 @@ def test_five_deaths_end_all_with_1(tmp_path: Path) -> None:
 def test_a_port_in_use_names_its_process_and_starts_nothing(tmp_path: Path, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        settings = {"API_HOST": "127.0.0.1", "UI_HOST": "127.0.0.1", setting: str(port)}
+        settings = {"API_HOST": "127.0.0.1", "UI_HOST": "127.0.0.1"}
+        settings |= {"API_PORT": str(free_port()), "UI_PORT": str(free_port()), setting: str(port)}
         with running([str(AI_SANDBOX), "up"], tmp_path, settings) as it:
             assert it.process.wait(30) == 1
         assert f"Port {port} is in use by PID {os.getpid()}" in it.output

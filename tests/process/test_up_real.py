@@ -45,7 +45,7 @@ def names(program: Program) -> str:
 
 def test_ctrl_c_ends_all_after_the_chat_page_was_killed_and_came_back(tmp_path: Path) -> None:
     with up(tmp_path) as it:
-        (chat,) = [p for p in it.living() if "open-webui" in Path(f"/proc/{p}/cmdline").read_text()]
+        (chat,) = [p for p in it.living() if Path(f"/proc/{p}/comm").read_text() == "open-webui\n"]
         os.kill(chat, signal.SIGKILL)
         it.wait_for("chat ended by SIGKILL; it starts again")
         wait_until(lambda: len(re.findall(r"chat \| Open WebUI starts", it.output)) == 2, 60)

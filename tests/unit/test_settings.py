@@ -9,7 +9,8 @@ import pytest
 from sandbox import reference
 from sandbox.errors import ConfigError, ExitCode
 from sandbox.paths import Paths
-from sandbox.settings import NAMES, Loaded, load
+from sandbox.settings import NAMES, Loaded, default_model, load
+from tests.standins import gpu_machine
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +38,15 @@ def test_without_a_file_every_setting_has_its_default(tmp_path: Path) -> None:
     assert loaded.settings.api_port == 8000
     assert loaded.settings.models_dir == tmp_path / "opt/models"
     assert loaded.env_file is None
+
+
+def test_on_a_box_the_card_chooses_the_default_model_before_its_driver_is_there(
+    tmp_path: Path,
+) -> None:
+    assert default_model(False, tmp_path) == "builtin:guide"
+    gpu_machine.add_card(tmp_path)
+    assert default_model(False, tmp_path).startswith("mistralai/")
+    assert default_model(True, tmp_path) == "builtin:guide"
 
 
 def test_the_environment_wins_over_the_file(
@@ -108,8 +118,17 @@ def test_a_wrong_secret_is_not_shown(tmp_path: Path) -> None:
     assert "short-1" not in str(error)
 
 
-def test_protected_needs_a_key(tmp_path: Path) -> None:
-    assert "API_KEY is not set" in refusal(tmp_path, "ACCESS=protected\n").message
+def test_one_setting_protects(tmp_path: Path) -> None:
+    assert load_text(tmp_path, "ACCESS=protected\n").settings.access == "protected"
+
+
+def test_the_named_keys_lie_beside_the_env_file(tmp_path: Path) -> None:
+    assert load_text(tmp_path, "").keys_file.parent == tmp_path
+
+
+@pytest.mark.parametrize("hosts", ["--trust-remote-code", "a b", "http://a.example", "a,-b"])
+def test_what_is_no_list_of_hosts_is_refused(tmp_path: Path, hosts: str) -> None:
+    assert "MEDIA_DOMAINS" in refusal(tmp_path, f"MEDIA_DOMAINS='{hosts}'\n").message
 
 
 def test_both_ports_cannot_be_one(tmp_path: Path) -> None:
