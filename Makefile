@@ -1,7 +1,7 @@
 # Two commands: `make run` and `make test`. Settings can be given on the line: make run API_PORT=18000
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help run test test-systemd-all bench chaos flood fuzz disasters soak check audit lock guide reference release clean
+.PHONY: help run test test-long test-systemd-all bench chaos flood fuzz disasters soak check audit lock guide reference release clean
 
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) sandbox/install/bootstrap.py
@@ -23,13 +23,17 @@ run: ## Install what is missing, then serve the API and the chat page until Ctrl
 	@$(BOOTSTRAP) api ui
 	@exec .venv/bin/ai-sandbox up --given "$$AI_SANDBOX_GIVEN"
 
-test: ## Run all tests (TESTS=... for some: paths and options of pytest)
+test: ## Run the tests (TESTS=... for some: paths and options of pytest)
 	@$(BOOTSTRAP) api ui dev
 	@.venv-dev/bin/python -m tests.tiers $(TESTS)
 
-test-systemd-all: ## Run tests/systemd on Debian 11 and 13 too, as once before each release
+test-long: ## Run the tests that take too long for each change, as before each release
 	@$(BOOTSTRAP) api ui dev
-	@for suite in bullseye bookworm trixie; do echo "Debian $$suite"; AI_SANDBOX_SUITE=$$suite .venv-dev/bin/python -m tests.tiers tests/systemd || exit 1; done
+	@.venv-dev/bin/python -m tests.tiers -m long $(or $(TESTS),tests)
+
+test-systemd-all: ## Run all of tests/systemd on Debian 11, 12 and 13, as before each release
+	@$(BOOTSTRAP) api ui dev
+	@for suite in bullseye bookworm trixie; do echo "Debian $$suite"; AI_SANDBOX_SUITE=$$suite .venv-dev/bin/python -m tests.tiers -m '' tests/systemd || exit 1; done
 
 bench: ## Measure the API beside vLLM's own server, in turns (QUICK=1: fewer times)
 	@$(BOOTSTRAP) api dev
@@ -49,7 +53,7 @@ fuzz: ## Send what a fuzzer makes of the API's document (CASES=... SEED=...)
 
 disasters: ## Full disks, no memory and 20 power cuts on a machine with systemd (CUTS=...)
 	@$(BOOTSTRAP) api ui dev
-	@CUTS="$(or $(CUTS),20)" .venv-dev/bin/python -m tests.tiers -s tests/systemd/chaos tests/systemd/test_power_cuts.py
+	@CUTS="$(or $(CUTS),20)" .venv-dev/bin/python -m tests.tiers -s -m '' tests/systemd/chaos tests/systemd/test_power_cuts.py
 
 soak: ## Load the service in many ways for 30 minutes, and say what it cost (MINUTES=...)
 	@$(BOOTSTRAP) api dev

@@ -1,18 +1,28 @@
 """Writes models/plan/data/engine.json: what planning must know of vLLM without importing it.
 
 ``python -m sandbox.engine.model_facts``, a part of ``make reference``. A test fails when the file
-is not what this would write.
+is not what this would write, and a quick one when it was written by other versions than the lock's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from sandbox.models.plan.facts import ENGINE_FILE, KEYS
+
+_LOCK = Path(__file__).resolve().parents[2] / "requirements/api-gpu.txt"
+
+
+def locked_versions() -> dict[str, str]:
+    """The versions, as the lock has them, of the packages that the facts come from."""
+    pins = re.findall(r"^(vllm|transformers)==(\S+)", _LOCK.read_text(encoding="utf-8"), re.M)
+    return dict(sorted(pins))
 
 
 def facts() -> dict[str, Any]:
@@ -31,6 +41,7 @@ def facts() -> dict[str, Any]:
         for name in ([names] if isinstance(names, str) else names)
     }
     return {
+        "made_from": locked_versions(),
         "architectures": sorted(known),
         # vLLM runs these through Transformers' own implementation where that allows it.
         "transformers_architectures": sorted(causal - known),

@@ -37,6 +37,11 @@ class Stream:
                 if '"content"' in line:
                     self.begun.set()
 
+    @property
+    def has_ended(self) -> bool:
+        """True when nothing more comes."""
+        return not self._thread.is_alive()
+
     def end(self) -> list[str]:
         """All lines, once the server has ended the stream."""
         self._thread.join(90)

@@ -75,6 +75,7 @@ def test_a_killed_launcher_leaves_no_spawned_process(tmp_path: Path) -> None:
         service.program.wait_for_nothing_left(5)
 
 
+@pytest.mark.long
 def test_spawned_engines_are_stopped_too(tmp_path: Path) -> None:
     with serving(tmp_path, VLLM_WORKER_MULTIPROC_METHOD="spawn") as service:
         status = service.wait_for("ready")

@@ -77,6 +77,7 @@ def test_a_tiny_model_is_as_large_as_the_engine_says(
     compare(examine_folder(name, folder), engine)
 
 
+@pytest.mark.long
 def test_well_known_models_are_as_large_as_the_engine_says(tmp_path: Path) -> None:
     plain = {
         name: entry["config"]

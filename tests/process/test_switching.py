@@ -320,6 +320,7 @@ def test_an_engine_that_dies_meanwhile_is_replaced(box: Box) -> None:
     assert box.answers("a")
 
 
+@pytest.mark.long
 def test_switches_leave_nothing_behind(box: Box) -> None:
     pid = box.service.status()["pid"]
     # Other programs of this machine come and go in /dev/shm.

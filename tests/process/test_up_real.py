@@ -55,6 +55,7 @@ def test_ctrl_c_ends_all_after_the_chat_page_was_killed_and_came_back(tmp_path: 
         assert it.living() == [], names(it)
 
 
+@pytest.mark.long
 def test_a_killed_up_leaves_nothing(tmp_path: Path) -> None:
     with up(tmp_path) as it:
         assert len(it.living()) > 3, names(it)

@@ -19,6 +19,7 @@ TRACES = (
 
 
 @pytest.mark.timeout(1200)
+@pytest.mark.long
 def test_a_first_boot_of_a_baked_image_configures_and_starts() -> None:
     with box() as machine:
         machine.add_source()

@@ -60,6 +60,7 @@ class Kills:
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.long
 def test_killed_at_each_step_a_second_run_completes() -> None:
     with box() as machine:
         machine.add_source()

@@ -64,6 +64,7 @@ class Writers:
                 self.kept.append(title)
 
 
+@pytest.mark.long
 def test_no_chat_that_was_acknowledged_is_lost(installed: Box) -> None:
     question, answer = guide_answer()
     writers = Writers()

@@ -24,8 +24,11 @@ def serves(model: str) -> bool:
 @pytest.mark.parametrize(
     "command",
     [
-        f"sed -i '/^MODEL_ID=/d' {ENV_FILE} && echo MODEL_ID={OTHER} >> {ENV_FILE} "
-        "&& systemctl reload ai-sandbox-api",
+        pytest.param(
+            f"sed -i '/^MODEL_ID=/d' {ENV_FILE} && echo MODEL_ID={OTHER} >> {ENV_FILE} "
+            "&& systemctl reload ai-sandbox-api",
+            marks=pytest.mark.long,
+        ),
         f"ai-sandbox use {OTHER}",
     ],
 )

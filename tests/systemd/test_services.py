@@ -78,6 +78,7 @@ def test_an_edited_env_file_and_a_restart_serve_another_model(installed: Box) ->
         assert ask_api(question, model="/opt/models/other") == answer
 
 
+@pytest.mark.long
 def test_another_run_of_the_installer_takes_up_an_edited_env_file(installed: Box) -> None:
     with settings(installed, "MAX_MODEL_LEN=256"):
         installed.run("ai-sandbox install", seconds=300)
@@ -222,6 +223,7 @@ def test_doctor_tells_what_is_needed_and_no_secret(installed: Box) -> None:
     assert set(report["errors in the journal"]) == {f"{unit}.service" for unit in BOTH.split()}
 
 
+@pytest.mark.long
 def test_running_the_launcher_by_hand_as_the_service_user_works(installed: Box) -> None:
     installed.run("systemctl stop ai-sandbox-api", seconds=120)
     command = "/opt/ai-sandbox/current/api/bin/ai-sandbox serve"

@@ -84,6 +84,7 @@ def test_an_upgrade_keeps_the_chats_and_a_rollback_brings_those_of_then(machine:
     assert ask_page(question) == answer
 
 
+@pytest.mark.long
 def test_a_link_in_the_chat_pages_folder_leads_root_nowhere(machine: Box) -> None:
     victim = machine.root / "root/secret"
     victim.write_text("root's own")

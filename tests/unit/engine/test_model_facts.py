@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 
@@ -17,6 +18,12 @@ with warnings.catch_warnings():
 assert vllm_api
 
 
+def test_the_facts_of_the_engine_are_of_the_locked_versions() -> None:
+    written = json.loads(facts.ENGINE_FILE.read_text(encoding="utf-8"))
+    assert written["made_from"] == model_facts.locked_versions(), "run make reference"
+
+
+@pytest.mark.long
 def test_the_facts_of_the_engine_are_up_to_date(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     written = facts.ENGINE_FILE.read_text(encoding="utf-8")
