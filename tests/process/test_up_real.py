@@ -10,6 +10,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.process.processes import Program, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
