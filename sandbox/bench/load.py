@@ -80,10 +80,15 @@ class _Connection(asyncio.Protocol):
         self._done = asyncio.get_running_loop().create_future()
         self._tail, self._left = b"", None
         self._answer = Answer(time.perf_counter())
-        if self._transport.is_closing():
+        if self.is_closed:
             return self._answer
         self._transport.write(request)
         return await self._done
+
+    @property
+    def is_closed(self) -> bool:
+        """True when it can carry no more requests."""
+        return self._transport.is_closing()
 
     def close(self) -> None:
         self._transport.close()
@@ -179,6 +184,9 @@ async def arriving(
     free: list[_Connection] = await connect(target, 8)
 
     async def ask(request: bytes) -> Answer:
+        # A server ends a connection on which nothing was asked for some seconds.
+        while free and free[-1].is_closed:
+            free.pop()
         connection = free.pop() if free else (await connect(target, 1))[0]
         answer = await connection.ask(request)
         free.append(connection)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 # From so many streams on, tokens are sent so many at a time.
-_STEPS = ((384, 8), (128, 4), (32, 2))
+_STEPS = ((384, 8), (128, 4), (96, 2))
 # A stream moves at least four times a second, as long as its tokens come that fast.
 _LONGEST_SECONDS = 0.25
 _POLL_SECONDS = 0.25

@@ -19,7 +19,10 @@ def main() -> None:
         asking = arriving(target, bodies, order["per_second"])
     else:
         asking = together(target, bodies, order["at_once"])
-    print(json.dumps(figures(uvloop.run(asking), order["tokens"]).as_json()))
+    answers = uvloop.run(asking)
+    for failed in [answer for answer in answers if not answer.good][:1]:
+        print(f"status {failed.status}: {failed.head[:500]!r}", file=sys.stderr)
+    print(json.dumps(figures(answers, order["tokens"]).as_json()))
 
 
 if __name__ == "__main__":

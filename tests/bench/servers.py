@@ -128,8 +128,10 @@ def started(name: str, folder: Path) -> Iterator[Server]:
     began = time.monotonic()
     with running(command, folder, {**settings, **_shared(folder)}) as program:
         server = Server(name, program, port, began)
-        yield server
-        server.stop()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _shared(folder: Path) -> Mapping[str, str]:

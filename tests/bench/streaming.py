@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from tests.process.api_service import GUIDE
 
 # Of what the stock server answers at 64 streams, requests arrive at this part of it.
 _STEADY_LOAD = 0.5
+# A worker of vLLM goes on looking for work, with a whole core, for a second after the last.
+_PAUSE_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def in_turns(servers: Sequence[Server], crowd: Crowd, times: int) -> dict[str, l
     found: dict[str, list[Cost]] = {server.name: [] for server in servers}
     for _ in range(times):
         for server in servers:
+            time.sleep(_PAUSE_S)
             found[server.name].append(measure(server, crowd))
     return found
 
