@@ -11,7 +11,6 @@ import signal
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -62,8 +61,9 @@ def main() -> int:
 def kill(service: ApiService, worker: bool) -> tuple[float, list[str]]:
     """Kill EngineCore, or a worker, during streams; seconds until it answered, what was lost."""
     before, restarts = service.engine_pids(), service.status()["restarts"]
-    with ThreadPoolExecutor(STREAMS) as pool:
-        streams = list(pool.map(lambda _: Stream(service), range(STREAMS)))
+    streams = [Stream(service, wait=False) for _ in range(STREAMS)]
+    for stream in streams:
+        stream.wait_for_begin()
     killed = time.monotonic()
     os.kill(before[-1 if worker else 0], signal.SIGKILL)
     wait_until(lambda: service.status()["restarts"] > restarts, 60, service.tell)

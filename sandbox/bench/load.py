@@ -51,7 +51,7 @@ class Answer:
     # The first text of the model; None when there was none, or none of a stream.
     first_text: float | None = None
     ended: float = 0.0
-    # (when, how many events) of each piece of a stream that came after the first text.
+    # (when, how many events) of each piece of a stream that came with or after the first text.
     pieces: list[tuple[float, int]] = field(default_factory=list)
     # The beginning of the answer, for people when it is an error.
     head: bytes = b""
@@ -120,8 +120,11 @@ class _Connection(asyncio.Protocol):
             head, _, _ = data.partition(b"\r\n\r\n")
             if length := _LENGTH.search(head):
                 self._left = len(head) + 4 + int(length[1])
-        if self._left is None and _TEXT.search(answer.head):
+        if self._left is None and (text := _TEXT.search(answer.head)):
             answer.first_text = now
+            # A server that is short of processors sends a whole answer at once.
+            if more := answer.head.count(_EVENT, text.end()):
+                answer.pieces.append((now, more))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._finish()

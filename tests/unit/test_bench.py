@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from xml.etree import ElementTree
 
@@ -9,7 +10,7 @@ import pytest
 
 from sandbox.bench.chart import line_chart, stacked
 from sandbox.bench.figures import figures, quantile
-from sandbox.bench.load import Answer
+from sandbox.bench.load import Answer, Target, together
 from sandbox.bench.run import _levels
 
 
@@ -32,6 +33,26 @@ def test_without_any_answer_there_is_no_figure() -> None:
     found = figures([Answer(0.0)], tokens=2)
     assert (found.answers, found.errors) == (0, 1)
     assert math.isnan(found.ttft_p50)
+
+
+def test_the_events_of_an_answer_that_comes_at_once_are_counted() -> None:
+    async def ask() -> list[Answer]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            events = b"".join(
+                b'data: {"content":"%s"}\n\n' % text for text in (b"", b"a", b"b", b"c")
+            )
+            head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+            writer.write(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(events), events))
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await together(Target("127.0.0.1", port), [{}], 1)
+
+    [answer] = asyncio.run(ask())
+    assert answer.good
+    assert [events for _, events in answer.pieces] == [2]
 
 
 @pytest.mark.parametrize(("part", "expected"), [(0.5, 2), (0.99, 4), (0.25, 1)])
