@@ -23,6 +23,8 @@ from tests.process.hostile import BODIES
 
 CLIENTS = 48
 SAMPLE_SECONDS = 5.0
+# Counted as a status of its own: a connection that broke before its answer was whole.
+BROKEN = 599
 # What imports, caches and arenas take first is no leak.
 WARM_UP = 0.3
 
@@ -72,7 +74,11 @@ async def load(
 
         async def ask(chance: random.Random) -> None:
             while time.monotonic() < begun + seconds:
-                answers[await _one(client, chance)] += 1
+                try:
+                    answers[await _one(client, chance)] += 1
+                except httpx.TransportError as error:
+                    print(f"after {time.monotonic() - begun:.0f} s: {error!r}", flush=True)
+                    answers[BROKEN] += 1
 
         async def sample() -> None:
             while time.monotonic() < begun + seconds:

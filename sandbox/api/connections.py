@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_SECONDS = 15.0
 # What the head of a request may be long; nothing else bounds it.
 MAX_HEAD_BYTES = 64 * 1024
+# Seconds that a connection is kept for a next request. HTTP libraries drop theirs sooner; with
+# uvicorn's 5 s, which is httpx's time as well, requests went into connections that were closing.
+IDLE_SECONDS = 75
 LOCAL = ("127.0.0.1", "::1")
 
 # Files and sockets of the process besides its connections.

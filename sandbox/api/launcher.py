@@ -124,6 +124,7 @@ class _Launcher:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                timeout_keep_alive=connections.IDLE_SECONDS,
                 timeout_graceful_shutdown=1,
             )
         )

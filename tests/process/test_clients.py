@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import time
 
 import anthropic
 import httpx
@@ -135,3 +137,15 @@ def test_metrics_count_tokens(api: ApiService, client: openai.OpenAI, topic: Top
     metrics = httpx.get(f"{api.url}/metrics").text
     assert "vllm:generation_tokens_total" in metrics
     assert "vllm:time_to_first_token_seconds" in metrics
+
+
+def test_a_connection_waits_longer_than_its_client_for_the_next_request(api: ApiService) -> None:
+    url = httpx.URL(api.url)
+    connection = http.client.HTTPConnection(url.host, url.port)
+    for pause in (6, 0):
+        connection.request("GET", "/livez")
+        first = connection.sock
+        assert connection.getresponse().read()
+        time.sleep(pause)
+    assert connection.sock is first
+    connection.close()

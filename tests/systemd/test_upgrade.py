@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -74,7 +75,10 @@ def test_an_upgrade_keeps_the_chats_and_a_rollback_brings_those_of_then(machine:
     assert "Before the upgrade" in chat_titles()
     write_chat("After the upgrade")
 
+    begun = time.monotonic()
     shown = machine.run("ai-sandbox rollback", seconds=300).stdout
+    # docs/reference/install-times.md tells it.
+    print(f"rollback: {time.monotonic() - begun:.1f} s")
     assert serving(machine) == first
     assert "what came since is in /opt/open-webui/webui.db." in shown
     both_ready()
