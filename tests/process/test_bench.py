@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.process.api_service import ApiService, free_port, run
+from tests.process.api_service import ApiService, free_port, run, serving
 
 
 def port_of(api: ApiService) -> str:
@@ -44,3 +44,16 @@ def test_without_a_model_that_answers_there_is_nothing_to_measure(tmp_path: Path
     done = run(tmp_path, "bench", API_PORT=str(free_port()))
     assert done.returncode == 1
     assert "There is nothing to measure. No AI Sandbox answers" in done.stderr
+
+
+def test_a_box_that_needs_a_key_is_measured_with_one(tmp_path: Path) -> None:
+    words = ["bench", "--most", "1", "--seconds", "1", "--picture", str(tmp_path / "a.svg")]
+    with serving(tmp_path, API_KEY="the-key-of-this-box") as service:
+        assert service.wait_for("ready")["state"] == "ready", service.tell()
+        refused = run(tmp_path, *words, API_PORT=port_of(service))
+        assert refused.returncode == 78
+        assert "This API needs a key.\n`ai-sandbox keys add bench` makes one" in refused.stderr
+        done = run(tmp_path, *words, API_PORT=port_of(service), API_KEY="the-key-of-this-box")
+        assert done.returncode == 0, done.stderr
+        assert "tokens/s" in done.stdout
+        assert "the-key-of-this-box" not in done.stdout + done.stderr
