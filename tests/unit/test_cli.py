@@ -18,7 +18,7 @@ def strict_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="other users are refused")
+@pytest.mark.root("other users are refused")
 def test_roots_umask_and_programs_have_no_part_in_what_is_installed(
     strict_umask: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

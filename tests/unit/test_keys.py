@@ -85,7 +85,7 @@ def test_who_reads_the_settings_reads_the_hashes_and_nobody_else(
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.root("only root can give a file away")
 def test_the_file_belongs_to_whom_the_settings_belong(file: Path, env_file: Path) -> None:
     os.chown(env_file, 12345, 12346)
     keys.add(file, "alice", env_file)

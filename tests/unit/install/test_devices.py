@@ -13,7 +13,7 @@ from sandbox.install import devices
 from tests.standins import gpu_machine
 from tests.standins.programs import Programs
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device files")
+needs_root = pytest.mark.root("only root makes device files")
 
 
 @pytest.fixture

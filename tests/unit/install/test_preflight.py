@@ -14,7 +14,7 @@ from sandbox.install.machine import Problem
 from sandbox.paths import Box
 from tests.standins import gpu_machine
 
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="not root is a problem of its own")
+as_root = pytest.mark.root("not root is a problem of its own")
 HUGE = 10**18
 
 

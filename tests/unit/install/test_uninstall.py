@@ -57,7 +57,7 @@ def test_a_linked_folder_is_given_to_root_with_what_is_in_it(
     assert call.endswith(f"root:root {tmp_path}/volume")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take a file over")
+@pytest.mark.root("only root can take a file over")
 def test_the_settings_that_stay_are_roots_alone(tmp_path: Path) -> None:
     file = tmp_path / "ai-sandbox.env"
     file.write_text("HF_TOKEN=x\n")

@@ -92,7 +92,7 @@ def test_nothing_waits_for_a_pipe(tmp_path: Path) -> None:
     assert credentials.peek(tmp_path, credentials.ADMIN_PASSWORD_FILE) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.root("only root can give a folder away")
 def test_a_file_of_another_user_than_the_folders_is_not_read(tmp_path: Path) -> None:
     (tmp_path / credentials.ADMIN_PASSWORD_FILE).write_text("a secret of root's")
     os.chown(tmp_path, 12345, -1)
