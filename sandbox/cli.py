@@ -377,7 +377,7 @@ def _check_page(arguments: argparse.Namespace) -> int:
 def _check_engine(arguments: argparse.Namespace) -> int:
     from sandbox.engine import vllm_api
 
-    vllm_api.preload_workers()
+    vllm_api.import_all()
     print("The engine can be imported.")
     return ExitCode.OK
 

@@ -52,6 +52,7 @@ __all__ = [
     "cuda_is_initialized",
     "disable_envs_cache",
     "enable_envs_cache",
+    "import_all",
     "init_app_state",
     "look_at_models_in_zygote",
     "make_arg_parser",
@@ -87,6 +88,19 @@ def preload_workers() -> None:
     importlib.import_module("vllm.v1.engine.core")
     if on_cpu():
         importlib.import_module("vllm.v1.worker.cpu_worker")
+    else:
+        importlib.import_module("vllm.v1.worker.gpu_worker")
+        importlib.import_module("vllm.v1.worker.gpu_model_runner")
+
+
+def import_all() -> None:
+    """Import also what a load imports, which shows whether the packages fit together."""
+    preload_workers()
+    if not on_cpu():
+        # The kinds of attention that vLLM chooses from. Not in the zygote: with their compilers in
+        # it a start took 32 s in place of 24 (an H100, once each).
+        importlib.import_module("vllm.v1.attention.backends.flash_attn")
+        importlib.import_module("vllm.v1.attention.backends.flashinfer")
 
 
 def use_zygote() -> None:

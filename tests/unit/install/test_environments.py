@@ -162,6 +162,14 @@ def test_the_compiler_for_gpus_is_of_the_same_cuda_as_the_rest() -> None:
     assert len(set(found.values())) == 1, found
 
 
+def test_the_names_for_cuda_in_python_come_from_one_version() -> None:
+    # Two packages with the same files: the one that is installed last wins.
+    text = (SOURCE / "requirements/api-gpu.txt").read_text()
+    found = re.findall(r"^cuda-(?:python|bindings)==(\S+)", text, re.MULTILINE)
+    assert len(found) == 2
+    assert len(set(found)) == 1, found
+
+
 def pins(name: str) -> set[str]:
     text = (SOURCE / f"requirements/{name}.txt").read_text()
     return set(re.findall(r"^[\w.\[\],-]+==\S+", text, re.MULTILINE))
