@@ -11,7 +11,7 @@ from argparse import Namespace
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sandbox.engine import arguments, sockets, streaming, zygote
+from sandbox.engine import arguments, misread, sockets, streaming, zygote
 from sandbox.engine.loading import import_vllm
 from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.engine.pacing import Pacer
@@ -226,6 +226,7 @@ class Engine:
         app: FastAPI = await asyncio.to_thread(
             self._vllm.build_app, self._flags, tasks, self._client.model_config
         )
+        misread.install(app)
         # vLLM's error handler asks its server to stop when the engine died; ours restarts.
         app.state.server = SimpleNamespace(should_exit=False)
         await self._vllm.init_app_state(self._client, app.state, self._flags, tasks)

@@ -42,6 +42,15 @@ def test_a_prompt_longer_than_the_context_is_400(api: ApiService) -> None:
     assert "context" in error_of(response)["message"] or "length" in error_of(response)["message"]
 
 
+def test_a_part_of_a_message_that_vllm_does_not_know_is_400(api: ApiService) -> None:
+    refusal = {"type": "refusal", "refusal": "No."}
+    said = {"type": "message", "role": "assistant", "id": "1", "status": "completed"}
+    body = {"model": GUIDE, "input": [{**said, "content": [refusal]}]}
+    response = httpx.post(f"{api.url}/v1/responses", json=body)
+    assert response.status_code == 400, response.text
+    assert "cannot read" in error_of(response)["message"]
+
+
 @pytest.mark.parametrize("path", ["/nothing", "/v1/nothing", "/v1", "/docs"])
 def test_an_unknown_route_is_404(api: ApiService, path: str) -> None:
     response = httpx.get(api.url + path)
