@@ -15,6 +15,7 @@ from sandbox.engine import arguments, misread, sockets, streaming, zygote
 from sandbox.engine.loading import import_vllm
 from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.engine.pacing import Pacer
+from sandbox.engine.reading_ahead import ReadingAhead
 from sandbox.engine.threads import cancelled, in_thread
 from sandbox.errors import SandboxError
 from sandbox.models.plan.decide import Plan
@@ -66,12 +67,14 @@ class Engine:
         output.forget()
         try:
             config = _configuration(vllm_api, flags)
+            ahead = ReadingAhead(vllm_api, config.model_config)
             # Binding to NUMA nodes puts another program in place of the one that is spawned.
             if not flags.numa_bind and zygote.usable():
                 vllm_api.use_zygote()
             else:
                 log.warning("Engine processes are spawned, which takes longer than forking them.")
                 vllm_api.use_spawn()
+            ahead.wait_for_tokenizer()
             client = vllm_api.AsyncLLM.from_vllm_config(
                 vllm_config=config,
                 usage_context=vllm_api.UsageContext.OPENAI_API_SERVER,
@@ -82,6 +85,7 @@ class Engine:
             # reset_mm_cache waits for the image processor's warm-up, seconds for some models, and
             # would do so on the event loop.
             client.renderer._join_mm_warmup()
+            ahead.wait()
         except Exception as error:
             zygote.sweep(seconds=2)
             sockets.empty()

@@ -26,7 +26,9 @@ from vllm.envs import disable_envs_cache, enable_envs_cache
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.platforms import current_platform
 from vllm.renderers.base import BaseRenderer
+from vllm.renderers.hf import resolve_chat_template
 from vllm.sampling_params import RequestOutputKind
+from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -49,6 +51,7 @@ __all__ = [
     "RequestOutputKind",
     "UsageContext",
     "build_app",
+    "cached_tokenizer_from_config",
     "cuda_is_initialized",
     "disable_envs_cache",
     "enable_envs_cache",
@@ -58,6 +61,7 @@ __all__ = [
     "make_arg_parser",
     "on_cpu",
     "preload_workers",
+    "resolve_chat_template",
     "use_spawn",
     "use_zygote",
     "validate_parsed_serve_args",

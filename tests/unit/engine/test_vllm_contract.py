@@ -22,6 +22,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from vllm import envs
     from vllm.model_executor.models import registry
+    from vllm.tokenizers import registry as tokenizer_registry
+    from vllm.transformers_utils import processor as processors
     from vllm.v1.engine.core_client import AsyncMPClient
     from vllm.v1.engine.output_processor import RequestState
     from vllm.v1.worker.worker_base import WorkerBase
@@ -54,6 +56,13 @@ def test_an_engine_is_built_from_a_configuration() -> None:
         aggregate_engine_logging=False,
         disable_log_stats=False,
     )
+
+
+def test_tokenizers_and_chat_templates_are_kept_once_read() -> None:
+    accepts(vllm_api.cached_tokenizer_from_config, None)
+    accepts(vllm_api.resolve_chat_template, None, None, None, model_config=None)
+    assert hasattr(tokenizer_registry.cached_get_tokenizer, "cache_info")
+    assert hasattr(processors.cached_get_processor, "cache_info")
 
 
 @pytest.mark.parametrize("name", ["reset_mm_cache", "get_supported_tasks", "do_log_stats"])

@@ -1,0 +1,45 @@
+"""What of a model the launcher reads by itself is read while it waits for other processes.
+
+A tokenizer of usual size takes a second or two, and vLLM reads it twice in the launcher: before it
+starts EngineCore, and once more on the event loop, when it looks for the chat template. Both times
+it asks a cache first, which is what is filled here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from types import ModuleType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class ReadingAhead:
+    """A thread that fills vLLM's caches for one model; what fails there shows when vLLM asks."""
+
+    def __init__(self, vllm_api: ModuleType, model_config: Any) -> None:
+        self._vllm = vllm_api
+        self._config = model_config
+        self._tokenizer_read = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="reading-ahead", daemon=True)
+        self._thread.start()
+
+    def wait_for_tokenizer(self) -> None:
+        """Return when the tokenizer is read, so that it is not read twice. Blocks."""
+        self._tokenizer_read.wait()
+
+    def wait(self) -> None:
+        """Return when all is read. Blocks."""
+        self._thread.join()
+
+    def _read(self) -> None:
+        try:
+            tokenizer = self._vllm.cached_tokenizer_from_config(self._config)
+            self._tokenizer_read.set()
+            if tokenizer is not None:
+                self._vllm.resolve_chat_template(tokenizer, None, None, model_config=self._config)
+        except Exception:
+            log.debug("Reading ahead failed", exc_info=True)
+        finally:
+            self._tokenizer_read.set()
