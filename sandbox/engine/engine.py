@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sandbox.engine import arguments, misread, sockets, streaming, zygote
+from sandbox.engine.causes import not_loaded
 from sandbox.engine.loading import import_vllm
 from sandbox.engine.logs import EngineLog, first_sentence
 from sandbox.engine.pacing import Pacer
@@ -91,7 +92,7 @@ class Engine:
             sockets.empty()
             cause = output.root_cause() or first_sentence(error)
             kind = EngineDiedError if _KILLED.search(str(error)) else SandboxError
-            raise kind(*_not_loaded(settings, cause)) from error
+            raise kind(*not_loaded(settings.served_name, cause)) from error
         return cls(vllm_api, client, flags)
 
     @staticmethod
@@ -105,7 +106,7 @@ class Engine:
         try:
             _configuration(vllm_api, flags)
         except Exception as error:
-            raise SandboxError(*_not_loaded(settings, first_sentence(error))) from error
+            raise SandboxError(*not_loaded(settings.served_name, first_sentence(error))) from error
 
     async def open(self) -> None:
         """Build vLLM's app around the engine, so that ``app`` answers.
@@ -249,19 +250,15 @@ def _flags(
     vllm_api: ModuleType, settings: Settings, model: LocalModel, plan: Plan | None
 ) -> Namespace:
     words = arguments.compose(settings, model, plan, cpu=vllm_api.on_cpu())
-    return arguments.parse(vllm_api, words)
+    try:
+        return arguments.parse(vllm_api, words)
+    except RuntimeError as error:
+        # The flags' defaults depend on the kind of device.
+        raise SandboxError(*not_loaded(settings.served_name, first_sentence(error))) from error
 
 
 def _configuration(vllm_api: ModuleType, flags: Namespace) -> Any:
     vllm_api.look_at_models_in_zygote()
     return vllm_api.AsyncEngineArgs.from_cli_args(flags).create_engine_config(
         usage_context=vllm_api.UsageContext.OPENAI_API_SERVER
-    )
-
-
-def _not_loaded(settings: Settings, cause: str) -> tuple[str, str]:
-    return (
-        f"{settings.served_name} could not be loaded: {cause}",
-        "The log has the whole story; another model, a shorter MAX_MODEL_LEN or other "
-        "VLLM_EXTRA_ARGS may help.",
     )
