@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from sandbox.api.errors import error_response
-
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -32,8 +30,8 @@ def install(app: FastAPI) -> None:
         if not stumbled_while_reading(error):
             return await own(request, error)  # type: ignore[no-any-return, misc]
         log.warning("A request to %s was not understood", request.url.path, exc_info=error)
-        message = f"This request has a part that vLLM cannot read: {error}."
-        return error_response(request.url.path, 400, message)
+        mistake = ValueError(f"This request has a part that vLLM cannot read: {error}.")
+        return await own(request, mistake)  # type: ignore[no-any-return, misc]
 
     # vLLM has built the app's middleware already: what is given to the app comes too late.
     layer: Any = app.middleware_stack
