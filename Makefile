@@ -35,9 +35,9 @@ test-systemd-all: ## Run all of tests/systemd on Debian 11, 12 and 13, as before
 	@$(BOOTSTRAP) api ui dev
 	@for suite in bullseye bookworm trixie; do echo "Debian $$suite"; AI_SANDBOX_SUITE=$$suite .venv-dev/bin/python -m tests.tiers -m '' tests/systemd || exit 1; done
 
-bench: ## Measure the API beside vLLM's own server, in turns (QUICK=1: fewer times)
+bench: ## Measure the API beside vLLM's own server, in turns (QUICK=1: fewer times; MODEL=...)
 	@$(BOOTSTRAP) api dev
-	@QUICK="$(QUICK)" .venv-dev/bin/python -W ignore -m tests.bench
+	@QUICK="$(QUICK)" MODEL="$(MODEL)" FLAGS="$(FLAGS)" .venv-dev/bin/python -W ignore -m tests.bench
 
 chaos: ## Kill the engine 50 times under load, and say what was lost (KILLS=...)
 	@$(BOOTSTRAP) api dev

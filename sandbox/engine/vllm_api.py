@@ -101,8 +101,8 @@ def import_all() -> None:
     """Import also what a load imports, which shows whether the packages fit together."""
     preload_workers()
     if not on_cpu():
-        # The kinds of attention that vLLM chooses from. Not in the zygote: with their compilers in
-        # it a start took 32 s in place of 24 (an H100, once each).
+        # The kinds of attention that vLLM chooses from. Not in the zygote: FlashInfer's initializes
+        # CUDA, after which nothing can be forked.
         importlib.import_module("vllm.v1.attention.backends.flash_attn")
         importlib.import_module("vllm.v1.attention.backends.flashinfer")
 

@@ -3,6 +3,8 @@
 Both serve the built-in guide model with the same flags of the same vLLM, and take turns, so that
 what else the machine does hits both; a figure is the median, a ratio that of two medians. Prints
 the table and writes build/bench.json; without QUICK=1 also docs/performance.md and its pictures.
+MODEL is a folder with another model, for a machine with a GPU, and FLAGS what vLLM needs for two
+engines at once; the page stays as it is then.
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import check, report, rows, starting, streaming
-from tests.bench.servers import NAMES, Server, started
+from tests.bench.servers import MODEL, NAMES, Server, started
+from tests.process.api_service import GUIDE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,8 +43,9 @@ QUICK = Extent(starts=1, times=1, sweep=(), sweep_times=0, checks_itself=False)
 
 def main() -> int:
     """Measure and write; 0 whatever the figures are."""
-    quick = bool(os.environ.get("QUICK"))
-    extent = QUICK if quick else FULL
+    extent = QUICK if os.environ.get("QUICK") else FULL
+    if MODEL != GUIDE:
+        extent = replace(extent, sweep=(), checks_itself=False)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -55,7 +59,7 @@ def main() -> int:
     (build / "bench.json").write_text(text + "\n")
     print(report.table(table))
     print(agreement)
-    if not quick:
+    if extent.checks_itself:
         report.write(ROOT / "docs", table, costs, agreement, time.monotonic() - begun)
     _say(begun, "done; the figures are in build/bench.json")
     return 0

@@ -15,6 +15,7 @@ import psutil
 
 from sandbox.bench.load import Target
 from sandbox.engine.arguments import compose
+from sandbox.host.hardware import nvidia_gpus
 from sandbox.models.plan.chosen import plan_for
 from sandbox.models.source import LocalModel, resolve
 from sandbox.settings import Settings
@@ -22,8 +23,11 @@ from tests.process.api_service import COMMAND, GUIDE, environment, free_port
 from tests.process.processes import Program, running
 
 PYTHON = COMMAND.parent / "python"
+# A folder with a model for a machine with a GPU, in place of the guide.
+MODEL = os.environ.get("MODEL") or GUIDE
 # Both get as many places as the largest crowd needs, and room for it in the KV cache.
-EXTRA = "--max-num-seqs 512 --kv-cache-memory-bytes 2147483648"
+FLAGS = os.environ.get("FLAGS") or "--kv-cache-memory-bytes 2147483648"
+EXTRA = f"--max-num-seqs 512 {FLAGS}"
 _START_S = 300.0
 NAMES = ("ours", "stock")
 
@@ -66,7 +70,7 @@ class Server:
 
     def first_token(self, since: float | None = None) -> float:
         """Ask until a stream has a first text; the seconds from ``since`` or the start to it."""
-        body = {"model": GUIDE, "messages": [{"role": "user", "content": "Hello"}]}
+        body = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
         url = f"http://127.0.0.1:{self.port}/v1/chat/completions"
         since = self.began if since is None else since
         while True:
@@ -104,12 +108,12 @@ class Server:
 
 
 def flags(folder: Path) -> list[str]:
-    """What our launcher gives the engine for the guide model."""
-    given = {"MODEL_ID": GUIDE, "MODELS_DIR": folder / "models", "VLLM_EXTRA_ARGS": EXTRA}
+    """What our launcher gives the engine for the model."""
+    given = {"MODEL_ID": MODEL, "MODELS_DIR": folder / "models", "VLLM_EXTRA_ARGS": EXTRA}
     settings = Settings.model_validate(given)
-    model = resolve(GUIDE, None)
+    model = resolve(MODEL, None)
     assert isinstance(model, LocalModel)
-    return compose(settings, model, plan_for(model, settings), cpu=True)
+    return compose(settings, model, plan_for(model, settings), cpu=not nvidia_gpus())
 
 
 @contextlib.contextmanager
@@ -117,7 +121,7 @@ def started(name: str, folder: Path) -> Iterator[Server]:
     """A server that has just been started; it ends with the block."""
     port = free_port()
     settings = environment(
-        folder, MODEL_ID=GUIDE, API_PORT=str(port), VLLM_EXTRA_ARGS=EXTRA, HF_HUB_OFFLINE="1"
+        folder, MODEL_ID=MODEL, API_PORT=str(port), VLLM_EXTRA_ARGS=EXTRA, HF_HUB_OFFLINE="1"
     )
     if name == "ours":
         command = [str(COMMAND), "serve"]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.bench.figures import Figures
-from tests.bench.servers import Server
-from tests.process.api_service import GUIDE
+from tests.bench.servers import MODEL, Server
 
 # Of what the stock server answers at 64 streams, requests arrive at this part of it.
 _STEADY_LOAD = 0.5
@@ -37,7 +36,7 @@ class Crowd:
         """The requests, no two of them with the same beginning."""
         return [
             {
-                "model": GUIDE,
+                "model": MODEL,
                 "messages": [{"role": "user", "content": f"{number}: tell me about the sandbox."}],
                 "max_tokens": self.tokens,
                 "ignore_eos": True,
