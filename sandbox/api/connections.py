@@ -6,11 +6,15 @@ Uvicorn has no such limits: its time-out begins with the end of a first answer.
 from __future__ import annotations
 
 import asyncio
+import functools
 import resource
 from collections import Counter
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from sandbox.engine.streaming import SEND_NOW
 
 # Seconds for the head of a request, from the connection or from its first byte on.
 HEAD_SECONDS = 15.0
@@ -120,6 +124,9 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._stop_waiting()
         super().on_headers_complete()
+        if self.cycle is not None:
+            send_now = functools.partial(_send_now, self.flow, self.cycle)
+            self.scope["extensions"] = {SEND_NOW: send_now}
 
     def on_message_complete(self) -> None:
         self._in_body = False
@@ -152,6 +159,15 @@ class Connection(HttpToolsProtocol):
                     _ANSWERS[status] + b"content-length: 0\r\nconnection: close\r\n\r\n"
                 )
             self.transport.close()
+
+
+def _send_now(flow: FlowControl, cycle: RequestResponseCycle, body: bytes) -> bool:
+    """Send a part of the body of a stream; False when its turn has not come, or is over."""
+    begun = cycle.response_started and not cycle.response_complete and cycle.chunked_encoding
+    if flow.write_paused or cycle.disconnected or not begun:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+    return True
 
 
 def limited(crowd: Crowd, head_seconds: float = HEAD_SECONDS) -> type[Connection]:

@@ -6,12 +6,16 @@ a finish reason, usage, errors. From the first one with text the form of all pla
 learned; from then on the results that are plain deltas never reach vLLM's generator: they are put
 into that form and sent by ``Deltas``, which stands between the engine and the generator. A chunk
 whose form is not found again word for word is never imitated.
+
+Where the server offers it (``SEND_NOW``), plain deltas are sent as the engine's output handler has
+them, and the task of the request sleeps on: waking it costs more than the rest of a delta.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +43,13 @@ _PLAIN = {
 # Around each request: how to send past the layers between the generator and the server, none of
 # which looks at the body of an answer.
 _send: ContextVar[Send] = ContextVar("send")
+# The server's ASGI extension: a function that sends a part of a body that has begun, in one call.
+# False when that is not possible now, because the client does not read for example.
+SEND_NOW = "ai_sandbox.send_now"
+SendNow = Callable[[bytes], bool]
+_send_now: ContextVar[SendNow | None] = ContextVar("send_now")
+
+log = logging.getLogger(__name__)
 
 
 class Direct:
@@ -49,6 +60,7 @@ class Direct:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         _send.set(send)
+        _send_now.set((scope.get("extensions") or {}).get(SEND_NOW))
         await self._app(scope, receive, send)
 
 
@@ -119,6 +131,7 @@ def _chat(
     if not through or not is_plain(serving, request):
         return generate(request, kept, *rest, **more)  # type: ignore[no-any-return]
     deltas = Deltas(kept, _send.get(), b'"content":', result=lambda item: item)
+    deltas.tap(_send_now.get(None), functools.partial(_queue_of, serving))
     return deltas.watch(generate(request, deltas, *rest, **more))
 
 
@@ -137,7 +150,17 @@ def _completion(
         return generate(request, inputs, kept, *rest, **more)  # type: ignore[no-any-return]
     # Each item has the number of its prompt before the result.
     deltas = Deltas(kept, _send.get(), b'"text":', result=lambda item: item[1])
+    deltas.tap(_send_now.get(None), functools.partial(_queue_of, serving))
     return deltas.watch(generate(request, inputs, deltas, *rest, **more))
+
+
+def _queue_of(serving: Any, name: str) -> Any:
+    """The queue from the engine's output handler to the request ``name``; None when not known."""
+    processor = serving.engine_client.output_processor
+    states = [processor.request_states.get(i) for i in processor.external_req_ids.get(name, ())]
+    queues = {id(state.queue): state.queue for state in states if state}
+    # Clients choose names: two requests may have the same.
+    return next(iter(queues.values())) if len(queues) == 1 else None
 
 
 class Deltas:
@@ -158,26 +181,87 @@ class Deltas:
         self._uncounted: defaultdict[int, list[int]] = defaultdict(list)
         # Texts of the plain deltas that vLLM's generator was given last, by the choice.
         self._given: dict[int, str] = {}
+        # For results that never reach the task of the request. It must be waiting for one: what it
+        # has taken before is sent first.
+        self._send_now: SendNow | None = None
+        self._queue_of: Callable[[str], Any] | None = None
+        self._tapped: Any = None
+        self._name = ""
+        self._waits = False
+
+    def tap(self, send_now: SendNow | None, queue_of: Callable[[str], Any]) -> None:
+        """Take results out of the request's queue, once the form of a delta is known."""
+        self._send_now = send_now
+        self._queue_of = queue_of if send_now else None
 
     def __aiter__(self) -> Deltas:
         return self
 
     async def __anext__(self) -> Any:
         while True:
-            item = await self._results.next()
-            outputs = self._result(item).outputs
-            body = self._body(outputs)
+            self._waits = True
+            try:
+                item = await self._results.next()
+            finally:
+                self._waits = False
+            result = self._result(item)
+            body = self._body(result.outputs)
             if body is None:
-                self._give(outputs)
+                self._name = result.request_id
+                self._give(result.outputs)
                 return item
+            self._count(result.outputs)
             await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def watch(self, chunks: AsyncIterator[str]) -> AsyncIterator[str]:
         """``chunks`` of vLLM's generator, of which the form of a delta is learned."""
-        async for chunk in chunks:
-            if self._given:
-                self._learn(chunk.encode())
-            yield chunk
+        try:
+            async for chunk in chunks:
+                if self._given:
+                    self._learn(chunk.encode())
+                yield chunk
+        finally:
+            self._leave_queue()
+
+    def _tap_queue(self) -> None:
+        queue = self._queue_of(self._name) if self._queue_of and not self._tapped else None
+        if queue is None:
+            return
+        own = queue.put
+
+        def put(item: Any) -> None:
+            # What the task has not taken yet comes before this.
+            if queue.output is not None or not self._take(item):
+                own(item)
+
+        self._tapped = queue
+        queue.put = put
+
+    def _leave_queue(self) -> None:
+        if self._tapped is not None:
+            vars(self._tapped).pop("put", None)
+            # No second time.
+            self._queue_of = None
+
+    def _take(self, item: Any) -> bool:
+        """Send ``item`` at once; False when it is for the task of the request.
+
+        It runs in the engine's output handler, which serves all requests and must go on.
+        """
+        outputs = getattr(item, "outputs", None)
+        # Neither has the end of a stream outputs, nor an error.
+        if not (self._waits and outputs and self._send_now):
+            return False
+        try:
+            body = self._body(outputs)
+            if body is None or not self._send_now(body):
+                return False
+        except Exception:
+            log.exception("A delta could not be sent at once")
+            self._leave_queue()
+            return False
+        self._count(outputs)
+        return True
 
     def _body(self, outputs: list[Any]) -> bytes | None:
         """The chunks for ``outputs``; None when one of them is not a plain delta."""
@@ -187,9 +271,11 @@ class Deltas:
             if form is None or not output.text or output.finish_reason is not None:
                 return None
             body += form[0] + to_json(output.text) + form[1]
+        return body
+
+    def _count(self, outputs: list[Any]) -> None:
         for output in outputs:
             self._uncounted[output.index].extend(output.token_ids)
-        return body
 
     def _give(self, outputs: list[Any]) -> None:
         self._given = {}
@@ -206,4 +292,5 @@ class Deltas:
             if found and b'"index":%d,' % index in before and told not in after:
                 self._forms[index] = before + self._key, after
                 del self._given[index]
+                self._tap_queue()
                 return

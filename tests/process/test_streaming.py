@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -52,6 +53,8 @@ class Both:
     recorded: list[Any] = field(default_factory=list)
     # How often vLLM's generators looked at an output.
     looked: int = 0
+    # How many results woke the task of the request, where the rest can be sent without it.
+    woke: int = 0
 
     @property
     def state(self) -> Any:
@@ -61,8 +64,8 @@ class Both:
     def app(self) -> Any:
         return self.engine.app._app  # type: ignore[union-attr]
 
-    def answers(self, path: str, body: dict[str, Any], play: Play) -> tuple[bytes, bytes]:
-        """What vLLM and what we answer."""
+    def answers(self, path: str, body: dict[str, Any], play: Play) -> tuple[bytes, set[bytes]]:
+        """What vLLM answers, and what we do: by the task of the request, and past it."""
         chat, completion = self.state.openai_serving_chat, self.state.openai_serving_completion
         for serving in (chat, completion):
             for name in ("chat_completion_stream_generator", "completion_stream_generator"):
@@ -75,10 +78,21 @@ class Both:
         ours_app = streaming.install(import_vllm(), self.app, self.engine._flags)
         self.looked = 0
         ours = self.runner.run(call(ours_app, path, body))
-        return vllms, ours
+        looked = self.looked
+        self._engine_says(play.of(self.recorded), queued=True)
+        self.woke = 0
+        past = self.runner.run(call(ours_app, path, body, at_once=True))
+        self.looked = looked
+        return vllms, {ours, past}
 
-    def _engine_says(self, results: list[Any] | None) -> None:
-        """Have the engine's client give ``results`` from now on; None: the engine's own."""
+    def _engine_says(self, results: list[Any] | None, *, queued: bool = False) -> None:
+        """Have the engine's client give ``results`` from now on; None: the engine's own.
+
+        ``queued``: through a queue of vLLM's, as between its output handler and a request.
+        """
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.output_processor import RequestOutputCollector
+
         client: Any = self.engine._client
         vars(client).pop("generate", None)
         own = client.generate
@@ -94,9 +108,35 @@ class Both:
                     raise result
                 yield result
 
+        async def play_queued(*arguments: Any, **more: Any) -> AsyncIterator[Any]:
+            name, processor = arguments[2], client.output_processor
+            queue = RequestOutputCollector(RequestOutputKind.DELTA, name)
+            processor.request_states[name] = SimpleNamespace(queue=queue)
+            processor.external_req_ids[name] = [name]
+
+            async def feed() -> None:
+                for result in copy.deepcopy(results or []):
+                    queue.put(result)
+                    # Until the task has done with it, and some more.
+                    for _ in range(20):
+                        await asyncio.sleep(0)
+
+            feeding = asyncio.ensure_future(feed())
+            try:
+                finished = False
+                while not finished:
+                    result: Any = await queue.get()
+                    self.woke += 1
+                    finished = result.finished
+                    yield result
+            finally:
+                feeding.cancel()
+                del processor.request_states[name], processor.external_req_ids[name]
+
         if results is None:
             self.recorded = []
-        client.generate = record if results is None else play
+        plays = play_queued if queued else play
+        client.generate = record if results is None else plays
 
 
 @dataclass(frozen=True)
@@ -134,8 +174,11 @@ class Play:
         return found
 
 
-async def call(app: Any, path: str, body: dict[str, Any]) -> bytes:
-    """The answer of an ASGI app: its status, headers and body, without the time."""
+async def call(app: Any, path: str, body: dict[str, Any], *, at_once: bool = False) -> bytes:
+    """The answer of an ASGI app: its status, headers and body, without the time.
+
+    ``at_once``: parts can be sent past the task of the request, but for every fifth.
+    """
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -163,6 +206,14 @@ async def call(app: Any, path: str, body: dict[str, Any]) -> bytes:
     async def send(message: Any) -> None:
         sent.append(message)
 
+    def send_now(part: bytes) -> bool:
+        if len(sent) % 5 == 0:
+            return False
+        sent.append({"type": "http.response.body", "body": part})
+        return True
+
+    if at_once:
+        scope["extensions"] = {streaming.SEND_NOW: send_now}
     await app(scope, receive, send)
     ended.set()
     assert [m["type"] for m in sent] == ["http.response.start"] + ["http.response.body"] * (
@@ -280,7 +331,7 @@ def test_a_chat_is_vllms_to_the_byte(
 ) -> None:
     body = {"model": GUIDE, "stream": True, **options, **chat}
     vllms, ours = both.answers(CHAT, body, play)
-    assert ours == vllms
+    assert ours == {vllms}
 
 
 @settings(
@@ -295,7 +346,7 @@ def test_a_completion_is_vllms_to_the_byte(
 ) -> None:
     body = {"model": GUIDE, "stream": True, **options, **completion}
     vllms, ours = both.answers(COMPLETIONS, body, play)
-    assert ours == vllms
+    assert ours == {vllms}
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
@@ -307,12 +358,14 @@ def test_plain_deltas_do_not_reach_vllm(both: Both, path: str, n: int, parser: s
     usage = {"stream_options": {"include_usage": True}}
     body = {"model": GUIDE, "stream": True, **options, **usage, **asked}
     vllms, ours = both.answers(path, body, Play(parser=parser))
-    assert ours == vllms
-    assert b'"completion_tokens":%d' % (40 * n) in ours
+    assert ours == {vllms}
+    assert b'"completion_tokens":%d' % (40 * n) in vllms
     outputs = [output for result in both.recorded for output in result.outputs]
     # Seen are the first of each choice, and the last with all that came with it.
     assert len(outputs) > 10
     assert both.looked <= 2 * n * n + [output.text for output in outputs].count("") * n
+    # Besides those every fifth.
+    assert both.woke <= both.looked + 2 + len(both.recorded) / 4
 
 
 def test_a_client_that_goes_away_ends_its_request(api: ApiService) -> None:

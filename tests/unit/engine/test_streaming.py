@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +17,7 @@ from sandbox.engine.streaming import Deltas, is_plain
 
 def result(text: str, token: int, finish: str | None = None, index: int = 0) -> Any:
     output = SimpleNamespace(index=index, text=text, token_ids=[token], finish_reason=finish)
-    return SimpleNamespace(outputs=[output])
+    return SimpleNamespace(outputs=[output], request_id="r")
 
 
 def stream(results: list[Any], model: str = "m") -> tuple[list[str], list[Any]]:
@@ -69,6 +69,102 @@ def test_choices_that_come_together_are_learned_together() -> None:
     chunks = [(0, "a"), (1, "a"), (0, "b"), (1, "a")]
     expected = [f'{{"model":"m","index":{i},"content":"{text}"}}\n' for i, text in chunks]
     assert "".join(sent) == "".join(expected)
+
+
+class Queue:
+    """vLLM's queue between its output handler and the task of a request."""
+
+    def __init__(self) -> None:
+        self.output: Any = None
+        self._ready = asyncio.Event()
+
+    def put(self, output: Any) -> None:
+        assert self.output is None
+        self.output = output
+        self._ready.set()
+
+    async def results(self) -> AsyncIterator[Any]:
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            output, self.output = self.output, None
+            if output is None:
+                return
+            yield output
+
+
+def tapped(
+    results: list[Any], send_now: Callable[[list[str], bytes], bool]
+) -> tuple[list[str], int, Queue]:
+    """What a client gets of ``results``, how many woke the task, and their queue."""
+    sent: list[str] = []
+    woke = 0
+
+    async def send(message: Any) -> None:
+        sent.append(message["body"].decode())
+
+    async def generator(items: AsyncIterator[Any]) -> AsyncIterator[str]:
+        async for item in items:
+            for output in item.outputs:
+                yield f'{{"model":"m","index":{output.index},"content":"{output.text}"}}\n'
+
+    async def counted(queue: Queue) -> AsyncIterator[Any]:
+        nonlocal woke
+        async for item in queue.results():
+            woke += 1
+            yield item
+
+    async def answer() -> Queue:
+        queue = Queue()
+        deltas = Deltas(Kept(counted(queue), send), send, b'"content":', result=lambda item: item)
+        deltas.tap(lambda body: send_now(sent, body), {"r": queue}.get)
+
+        async def read() -> None:
+            async for chunk in deltas.watch(generator(deltas)):
+                sent.append(chunk)
+
+        reading = asyncio.ensure_future(read())
+        for item in [*results, None]:
+            queue.put(item)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        await reading
+        return queue
+
+    queue = asyncio.run(answer())
+    return sent, woke, queue
+
+
+def at_once(sent: list[str], body: bytes) -> bool:
+    sent.append(body.decode())
+    return True
+
+
+LETTERS = [f'{{"model":"m","index":0,"content":"{text}"}}\n' for text in "abcd"]
+
+
+def test_plain_deltas_are_sent_past_the_task_of_the_request() -> None:
+    results = [*(result(text, 1) for text in "abc"), result("d", 1, "stop")]
+    sent, woke, queue = tapped(results, at_once)
+    assert sent == LETTERS
+    assert woke == 2
+    assert "put" not in vars(queue)
+
+
+def test_what_cannot_be_sent_at_once_is_sent_by_the_task() -> None:
+    sent, woke, _ = tapped([result(text, 1) for text in "abcd"], lambda sent, body: False)
+    assert sent == LETTERS
+    assert woke == 4
+
+
+def test_a_server_that_fails_does_not_fail_the_engine() -> None:
+    def broken(sent: list[str], body: bytes) -> bool:
+        raise RuntimeError("no such connection")
+
+    sent, woke, queue = tapped([result(text, 1) for text in "abcd"], broken)
+    assert sent == LETTERS
+    assert woke == 4
+    assert "put" not in vars(queue)
 
 
 def test_a_client_hears_of_a_long_prefill_and_of_nothing_after_it(
