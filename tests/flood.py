@@ -2,7 +2,8 @@
 
 Another client asks one thing after the other meanwhile. Ends with 1 when the service crashed, kept
 memory, answered with something else than an answer or 503, or when that client's answers took more
-than 1.5 times as long as without the excess (p99).
+than 1.5 times as long as without the excess (p99). What opens the connections is on this machine,
+too: without the excess means that it does the same to a port that takes them and does nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import collections
 import contextlib
 import multiprocessing
 import resource
+import socket
 import sys
 import tempfile
 import time
@@ -22,6 +24,7 @@ from typing import Any
 
 import httpx
 
+from sandbox.api.connections import HEAD_SECONDS
 from sandbox.bench.figures import quantile
 from tests.process.api_service import GUIDE, ApiService, free_port, serving
 from tests.soak import memory_and_files
@@ -48,8 +51,8 @@ def main() -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(Path(folder), **settings) as service,
-        # The flood has a process of its own: it must not slow down who measures.
-        ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as flood,
+        # The flood has processes of its own: it must not slow down who measures.
+        ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as flood,
     ):
         if service.wait_for("ready")["state"] != "ready":
             raise SystemExit(service.tell())
@@ -66,12 +69,20 @@ Start = Callable[..., Callable[[], Any]]
 
 def connections(service: ApiService, start: Start) -> list[str]:
     """Idle and slow connections; what was lost."""
-    before, memory = p99(service), memory_of(service)
-    begun = start(crowd, int(service.url.rsplit(":", 1)[1]), SECONDS + 10)
+    alone, memory = p99(service), memory_of(service)
+    elsewhere = free_port()
+    sinking = start(sink, elsewhere, SECONDS + 12)
+    begun = start(crowd, elsewhere, SECONDS + 10)
     # They take a moment to be there.
+    time.sleep(8)
+    before = p99(service)
+    begun()
+    sinking()
+    begun = start(crowd, int(service.url.rsplit(":", 1)[1]), SECONDS + 10)
     time.sleep(8)
     during, peak = p99(service), memory_of(service)
     seen = begun()
+    print(f"another client's p99 with nothing beside it: {alone:.2f} s")
     print(
         f"{seen['most open']} connections open at once, of {seen['opened']} that were opened: "
         f"{seen['closed']} closed by the service; memory {memory / 1e6:.0f} to {peak / 1e6:.0f} MB"
@@ -166,6 +177,21 @@ async def _crowd(port: int, seconds: float) -> dict[str, int]:
 
     await asyncio.gather(*(one(number) for number in range(CONNECTIONS)))
     return {"opened": seen["opened"], "closed": seen["closed"], "most open": most}
+
+
+def sink(port: int, seconds: float) -> None:
+    """Take connections for ``seconds``, read nothing, and close them as the service does."""
+    until = time.monotonic() + seconds
+    kept: collections.deque[tuple[float, socket.socket]] = collections.deque()
+    with socket.create_server(("127.0.0.1", port), backlog=2048) as listener:
+        listener.settimeout(0.1)
+        while (now := time.monotonic()) < until:
+            while kept and kept[0][0] < now:
+                kept.popleft()[1].close()
+            with contextlib.suppress(TimeoutError):
+                kept.append((now + HEAD_SECONDS, listener.accept()[0]))
+    for _, connection in kept:
+        connection.close()
 
 
 async def _drip(writer: asyncio.StreamWriter, slow: bool) -> None:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -37,18 +38,21 @@ def main() -> int:
             raise SystemExit(service.tell())
         answers, samples = asyncio.run(load(service, minutes * 60))
         status, metrics = service.status(), httpx.get(f"{service.url}/metrics").text
-    after = [s for s in samples if s[0] >= samples[-1][0] * WARM_UP]
-    hours = [s[0] / 3600 for s in after]
-    growth = statistics.linear_regression(hours, [s[1] for s in after]).slope
-    memory = statistics.fmean(s[1] for s in after)
-    files = [s[2] for s in after]
+    after = [s for s in samples if s.seconds >= samples[-1].seconds * WARM_UP]
+    whole = growth(after, [s.memory for s in after])
+    files = [s.files for s in after]
     left = [
         line
         for line in metrics.splitlines()
         if line.startswith(("vllm:num_requests_running", "vllm:kv_cache_usage_perc"))
     ]
     print(f"{minutes:g} minutes, {CLIENTS} clients; answers: {dict(sorted(answers.items()))}")
-    print(f"memory {memory / 1e6:.0f} MB, {100 * growth / memory:+.2f}% per hour after warm-up")
+    for name, values in {
+        "memory": [s.memory for s in after],
+        "of which the launcher has": [s.launcher for s in after],
+    }.items():
+        mean = statistics.fmean(values)
+        print(f"{name} {mean / 1e6:.0f} MB, {100 * growth(after, values):+.2f}% per hour")
     print(f"open files {min(files)} to {max(files)}, at the end {files[-1]}")
     print(f"restarts {status['restarts']}, requests left {status['requests_running']}")
     print("\n".join(left))
@@ -56,18 +60,33 @@ def main() -> int:
     bad = [code for code in answers if code >= 500]
     idle = all(float(line.rsplit(" ", 1)[1]) == 0 for line in left)
     # In a short run the warm-up is most of it.
-    leaks = minutes >= 30 and growth / memory > 0.01
+    leaks = minutes >= 30 and whole > 0.01
     lost = bad or leaks or status["restarts"] or status["requests_running"] or not idle
     return 1 if lost else 0
 
 
+class Sample(NamedTuple):
+    """What the service has after ``seconds``: bytes of memory and open files of all processes."""
+
+    seconds: float
+    memory: int
+    files: int
+    # Bytes of memory.
+    launcher: int
+
+
+def growth(samples: list[Sample], values: list[int]) -> float:
+    """How much ``values`` grow an hour, as a part of their mean."""
+    hours = [s.seconds / 3600 for s in samples]
+    return statistics.linear_regression(hours, values).slope / statistics.fmean(values)
+
+
 async def load(
     service: ApiService, seconds: float
-) -> tuple[collections.Counter[int], list[tuple[float, int, int]]]:
-    """Ask in many ways at once for ``seconds``; answers by status, and samples of
-    (seconds, bytes of memory, open files) of all the service's processes."""
+) -> tuple[collections.Counter[int], list[Sample]]:
+    """Ask in many ways at once for ``seconds``; answers by status, and samples."""
     answers: collections.Counter[int] = collections.Counter()
-    samples: list[tuple[float, int, int]] = []
+    samples: list[Sample] = []
     begun = time.monotonic()
     limits = httpx.Limits(max_connections=CLIENTS + 2)
     async with httpx.AsyncClient(base_url=service.url, timeout=600, limits=limits) as client:
@@ -84,7 +103,8 @@ async def load(
             while time.monotonic() < begun + seconds:
                 pids = await asyncio.to_thread(service.program.living)
                 memory, files = await asyncio.to_thread(memory_and_files, pids)
-                samples.append((time.monotonic() - begun, memory, files))
+                own, _ = await asyncio.to_thread(memory_and_files, [service.program.process.pid])
+                samples.append(Sample(time.monotonic() - begun, memory, files, own))
                 await asyncio.sleep(SAMPLE_SECONDS)
 
         await asyncio.gather(sample(), *(ask(random.Random(i)) for i in range(CLIENTS)))

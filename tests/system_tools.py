@@ -19,6 +19,7 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "systemd-nspawn": "systemd-container",
     "shellcheck": "shellcheck",
+    "faketime": "faketime",
 }
 
 
