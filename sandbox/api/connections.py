@@ -6,9 +6,9 @@ Uvicorn has no such limits: its time-out begins with the end of a first answer.
 from __future__ import annotations
 
 import asyncio
-import functools
 import resource
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -125,8 +125,9 @@ class Connection(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         if self.cycle is not None:
-            send_now = functools.partial(_send_now, self.flow, self.cycle)
-            self.scope["extensions"] = {SEND_NOW: send_now}
+            # The type of ASGI's extensions has dictionaries only.
+            extensions: dict[str, Any] = {SEND_NOW: partial(_send_now, self.flow, self.cycle)}
+            self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
         self._in_body = False
