@@ -211,6 +211,8 @@ def _set_environment(settings: Settings) -> None:
     """
     if os.environ.get("VLLM_API_KEY"):
         raise ConfigError("VLLM_API_KEY is set, which AI Sandbox does not use.", "Set API_KEY.")
+    # vLLM warns of variables that begin as its own and are not.
+    os.environ.pop("VLLM_EXTRA_ARGS", None)
     cache = settings.models_dir / "cache"
     os.environ.update(compilers.variables(cache))
     for name, value in {

@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from sandbox.api.connections import MAX_HEAD_BYTES, Crowd, limited
+from sandbox.engine.streaming import SEND_NOW
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: box\r\n\r\n"
 
@@ -19,10 +21,28 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: box\r\n\r\n"
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(0.5)
+    if scope["path"] == "/stream":
+        await stream(scope, send)
+        return
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]}
     )
     await send({"type": "http.response.body", "body": b""})
+
+
+async def stream(scope: Scope, send: Send) -> None:
+    """Parts that are sent at once, until the client would have to read; their number is last."""
+    extensions: dict[str, Any] = scope["extensions"] or {}
+    send_now = extensions[SEND_NOW]
+    assert not send_now(b"before the head")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"first,", "more_body": True})
+    parts = 0
+    while parts < 10_000 and send_now(b"x" * 10_000):
+        parts += 1
+    await send({"type": "http.response.body", "body": b",%d" % parts, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    assert not send_now(b"after the end")
 
 
 @contextlib.asynccontextmanager
@@ -64,6 +84,21 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 async def _ask(*parts: bytes, pause: float = 0.0) -> bytes:
     async with serving() as port:
         return await exchange(port, *parts, pause=pause)
+
+
+def test_parts_are_sent_at_once_until_the_client_has_to_read() -> None:
+    asked = b"GET /stream HTTP/1.1\r\nHost: box\r\nConnection: close\r\n\r\n"
+    _, _, body = asyncio.run(_ask(asked, pause=0.1)).partition(b"\r\n\r\n")
+    sizes, parts = [], []
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        sizes.append(int(size, 16))
+        parts.append(body[: sizes[-1]])
+        body = body[sizes[-1] + 2 :]
+    assert parts[0] == b"first,"
+    number = int(parts[-2].removeprefix(b","))
+    assert 0 < number < 10_000
+    assert sizes == [6, *[10_000] * number, len(parts[-2]), 0]
 
 
 def test_a_silent_connection_is_closed() -> None:
