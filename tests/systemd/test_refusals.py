@@ -87,8 +87,9 @@ def somebody_elses(machine: Box) -> Iterator[None]:
     """A web server that somebody has as a service on the chat page's port."""
     unit = "--unit=somebody-elses --collect"
     machine.run(f"systemd-run {unit} python3 -m http.server 3000")
-    machine.run("until curl -sf -o /dev/null localhost:3000; do sleep 0.2; done")
     try:
+        # Not by name: a minimal Debian 11 has no /etc/hosts.
+        machine.run("until curl -sf -o /dev/null 127.0.0.1:3000; do sleep 0.2; done")
         yield
         assert machine.text("systemctl is-active somebody-elses") == "active"
     finally:
