@@ -25,6 +25,9 @@ PACKAGES_MAKE = (
     "./var/lib/dpkg/",
     "./var/lib/python",
     "./usr/local/lib/python3",
+    # Of netbase, where a minimal image has none.
+    "./etc/hosts",
+    "./etc/networks",
 )
 # Kept too; there are some when a midnight passes.
 BACKUPS = "./var/backups/ai-sandbox"
