@@ -24,6 +24,7 @@ from sandbox.api.telling import Teller
 from sandbox.engine import arguments, compilers, sockets, zygote
 from sandbox.engine.draining import DRAIN_SECONDS, drained, requests
 from sandbox.engine.lifecycle import Lifecycle, State
+from sandbox.engine.loading import import_ahead
 from sandbox.engine.logs import EngineLog
 from sandbox.engine.plugin import LAUNCHER_PID
 from sandbox.engine.supervisor import Supervisor
@@ -134,6 +135,8 @@ class _Launcher:
         log.info("Listening on http://%s:%d", settings.api_host, settings.api_port)
         if keys.needed and not keys.count:
             log.warning("A key is needed and there is none: `ai-sandbox keys add NAME` makes one")
+        # While the model is looked up, planned and downloaded.
+        import_ahead()
         supervising = asyncio.create_task(supervisor.run())
         sampling = asyncio.create_task(history.run())
         stopping = asyncio.create_task(self._stop_asked.wait())

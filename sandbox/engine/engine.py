@@ -68,7 +68,7 @@ class Engine:
         output.forget()
         try:
             config = _configuration(vllm_api, flags)
-            ahead = ReadingAhead(vllm_api, config.model_config)
+            ahead = ReadingAhead(vllm_api, flags, config.model_config)
             # Binding to NUMA nodes puts another program in place of the one that is spawned.
             if not flags.numa_bind and zygote.usable():
                 vllm_api.use_zygote()
@@ -227,7 +227,7 @@ class Engine:
     async def _build_app(self) -> FastAPI:
         await self._client.reset_mm_cache()
         tasks = await self._client.get_supported_tasks()
-        # In a thread: it imports a hundred modules on the first call.
+        # In a thread: it may import modules.
         app: FastAPI = await asyncio.to_thread(
             self._vllm.build_app, self._flags, tasks, self._client.model_config
         )

@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 
+from sandbox.engine.loading import keeping_imports
 from sandbox.engine.plugin import LAUNCHER_PID
 from sandbox.engine.zygote import GIVEN_UP
 from sandbox.host.processes import die_with_parent
@@ -20,9 +21,10 @@ os.register_at_fork(after_in_child=die_with_parent)
 # Ctrl-C in a terminal is for the launcher, which lets requests end before it stops the engine.
 os.setpgid(0, 0)
 
-from sandbox.engine import vllm_api  # noqa: E402
+with keeping_imports():
+    from sandbox.engine import vllm_api
 
-vllm_api.preload_workers()
+    vllm_api.preload_workers()
 vllm_api.use_zygote()
 if vllm_api.cuda_is_initialized():
     # CUDA cannot be used after a fork; without a zygote vLLM spawns its processes.
