@@ -135,8 +135,17 @@ def _bring(
         token=hub.token, library_name="ai-sandbox", library_version=__version__
     )
     with client(headers) as web:
+
+        def bring(absent: Sequence[RemoteFile]) -> None:
+            try:
+                bring_all(absent, address, web, repository.blobs, stop)
+            except OSError as error:
+                if error.errno in _FULL:
+                    raise _full(files, repository, model) from None
+                raise
+
         index = [file for file in files if file.path in INDEXES]
-        bring_all(store.missing(repository, index), address, web, repository.blobs, stop)
+        bring(store.missing(repository, index))
         files = _without_unused_weights(files, index, repository)
         plan.publish(files)
         store.remove_partials(repository, keep=files)
@@ -146,12 +155,7 @@ def _bring(
             sizes = {file.etag: file.size for file in files}
             whole = sum(sizes.values())
             with Meter(lambda: (store.bytes_here(repository, sizes), whole), report):
-                try:
-                    bring_all(absent, address, web, repository.blobs, stop)
-                except OSError as error:
-                    if error.errno in _FULL:
-                        raise _full(absent, repository, model) from None
-                    raise
+                bring(absent)
     here = store.link(repository, listing.commit, model.revision, files)
     store.remove_partials(repository)
     return here
@@ -201,8 +205,9 @@ def _check_space(absent: Sequence[RemoteFile], repository: Repository, model: Hu
         )
 
 
-def _full(absent: Sequence[RemoteFile], repository: Repository, model: HubModel) -> SandboxError:
+def _full(files: Sequence[RemoteFile], repository: Repository, model: HubModel) -> SandboxError:
     """Give the space back, which others need too, and say what is missing."""
+    absent = store.missing(repository, files)
     here = store.bytes_here(repository, {file.etag: file.size for file in absent})
     store.remove_partials(repository)
     needed = _needed(absent, repository)
