@@ -111,7 +111,7 @@ class Both:
         async def play_queued(*arguments: Any, **more: Any) -> AsyncIterator[Any]:
             name, processor = arguments[2], client.output_processor
             queue = RequestOutputCollector(RequestOutputKind.DELTA, name)
-            processor.request_states[name] = SimpleNamespace(queue=queue)
+            state = processor.request_states[name] = SimpleNamespace(queue=queue)
             processor.external_req_ids[name] = [name]
 
             async def feed() -> None:
@@ -131,7 +131,9 @@ class Both:
                     yield result
             finally:
                 feeding.cancel()
-                del processor.request_states[name], processor.external_req_ids[name]
+                # One that nobody iterates to its end is ended late: beside the next of this name.
+                if processor.request_states.get(name) is state:
+                    del processor.request_states[name], processor.external_req_ids[name]
 
         if results is None:
             self.recorded = []
