@@ -88,8 +88,7 @@ async def warm_up(service: ApiService) -> None:
     """Fill what is bounded, and would take the whole soak to be full.
 
     On a processor oneDNN keeps 1,024 of the programs that it makes, one for each matrix of the
-    model and number of tokens at once: by default (ONEDNN_PRIMITIVE_CACHE_CAPACITY), and some
-    150 MB.
+    model and number of tokens at once (ONEDNN_PRIMITIVE_CACHE_CAPACITY): hundreds of megabytes.
     """
     async with httpx.AsyncClient(base_url=service.url, timeout=600) as client:
         for words in range(1, DIFFERENT_PROMPTS + 1):
