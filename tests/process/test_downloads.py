@@ -369,6 +369,19 @@ def test_a_disk_that_fills_up_meanwhile_gets_its_space_back(tmp_path: Path, size
         assert not list(disk.inside.rglob("*.incomplete"))
 
 
+def test_a_disk_that_is_full_before_the_size_is_known_gets_its_space_back(
+    tmp_path: Path, size: int
+) -> None:
+    # Which weights there are is in the index, which comes first.
+    index = tmp_path / "hub" / MODEL / "model.safetensors.index.json"
+    index.write_text(index.read_text() + " " * 2_000_000)
+    with hub(tmp_path) as service, small_disk(tmp_path / "models", "size=1m") as disk:
+        ended = download_to(disk, service.url)
+        assert not list(disk.inside.rglob("*.incomplete"))
+    assert ended.returncode == 1
+    assert "became full" in ended.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, size: int) -> None:
     with hub(tmp_path) as service, small_disk(tmp_path / "models", "ro") as disk:
         ended = download_to(disk, service.url)
