@@ -1,8 +1,4 @@
-"""vLLM's plugin hook, which runs in every process of the engine: end with the launcher.
-
-Forks of the zygote are bound to it by the kernel already. This is for spawned processes, which
-have another parent; a thread watches the launcher there.
-"""
+"""vLLM's plugin hook, which runs in every process of the engine: what each of them needs of us."""
 
 from __future__ import annotations
 
@@ -11,14 +7,28 @@ import select
 import signal
 import threading
 
+from sandbox.engine import wake_ups
+
 LAUNCHER_PID = "AI_SANDBOX_LAUNCHER_PID"
 
 
-def end_with_launcher() -> None:
-    """Kill this process when the launcher ends, however it ends. Returns at once."""
+def load() -> None:
+    """Make this process one of our engine, unless it is the launcher. Returns at once."""
     launcher = int(os.environ.get(LAUNCHER_PID, "0"))
     if launcher in (0, os.getpid()):
         return
+    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+
+    wake_ups.forget_while_busy(SpinCondition)
+    end_with_launcher(launcher)
+
+
+def end_with_launcher(launcher: int) -> None:
+    """Kill this process when the process ``launcher`` ends, however it ends. Returns at once.
+
+    Forks of the zygote are bound to it by the kernel already. This is for spawned processes, which
+    have another parent; a thread watches the launcher there.
+    """
     try:
         descriptor = os.pidfd_open(launcher)
     except ProcessLookupError:

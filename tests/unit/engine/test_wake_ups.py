@@ -1,0 +1,61 @@
+"""What libzmq keeps for a reader of vLLM's messages that is never idle is forgotten meanwhile."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from sandbox.engine import wake_ups
+
+with warnings.catch_warnings():
+    # torch and vllm warn about themselves when they are imported.
+    warnings.simplefilter("ignore")
+    from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+
+_MESSAGES = 4000
+
+
+class _Used(ctypes.Structure):
+    """What malloc tells of itself (mallinfo(3))."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks",
+        "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
+def bytes_in_use() -> int:
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = _Used
+    return int(mallinfo().uordblks)
+
+
+def test_a_busy_reader_does_not_collect_what_would_wake_it(tmp_path: Path) -> None:
+    class Condition(SpinCondition):
+        """vLLM's, for this test alone."""
+
+    wake_ups.forget_while_busy(Condition)
+    address = f"ipc://{tmp_path}/wake-ups"
+    with zmq.Context() as context:
+        reader: Any = Condition(True, context, address)
+        writer: Any = Condition(False, context, address)
+        reader.record_read()
+        time.sleep(1.1)
+        reader.record_read()
+        before = bytes_in_use()
+        for _ in range(_MESSAGES):
+            writer.notify()
+            time.sleep(0.0005)
+        grown = bytes_in_use() - before
+        time.sleep(1.1)
+        reader.record_read()
+        left = bytes_in_use() - before
+        context.destroy(linger=0)
+    # 40 bytes each, for those that came one by one.
+    assert grown > 10 * _MESSAGES
+    assert left < grown / 2
