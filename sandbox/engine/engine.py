@@ -11,7 +11,14 @@ from argparse import Namespace
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sandbox.engine import arguments, misread, sockets, streaming, zygote
+from sandbox.engine import (
+    arguments,
+    http_metrics,
+    misread,
+    sockets,
+    streaming,
+    zygote,
+)
 from sandbox.engine.causes import not_loaded
 from sandbox.engine.loading import import_vllm
 from sandbox.engine.logs import EngineLog, first_sentence
@@ -227,6 +234,7 @@ class Engine:
     async def _build_app(self) -> FastAPI:
         await self._client.reset_mm_cache()
         tasks = await self._client.get_supported_tasks()
+        http_metrics.forget()
         # In a thread: it may import modules.
         app: FastAPI = await asyncio.to_thread(
             self._vllm.build_app, self._flags, tasks, self._client.model_config
