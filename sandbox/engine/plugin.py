@@ -17,10 +17,11 @@ def load() -> None:
     launcher = int(os.environ.get(LAUNCHER_PID, "0"))
     if launcher in (0, os.getpid()):
         return
+    end_with_launcher(launcher)
+    # Not by vllm_api, which imports much that a spawned process does not need.
     from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
     wake_ups.forget_while_busy(SpinCondition)
-    end_with_launcher(launcher)
 
 
 def end_with_launcher(launcher: int) -> None:
