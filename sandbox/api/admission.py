@@ -15,6 +15,7 @@ from sandbox.api import grammars, limits
 from sandbox.api.access import CHAT_PAGE, KeyCheck
 from sandbox.api.errors import error_response
 from sandbox.api.fairness import Gate, Room, Turn
+from sandbox.asgi import replayed
 from sandbox.settings import Settings
 
 # Until an engine says how many requests it works on at once.
@@ -84,7 +85,7 @@ class Admission:
             await answer(scope, receive, send)
             raise NotAdmittedError from None
         try:
-            yield limits.replayed(body, receive), grammars.explained(scope, body, send)
+            yield replayed(body, receive), grammars.explained(scope, body, send)
         finally:
             self._gate.leave(client)
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Receive, Scope
 
 # Seconds for the whole body, and for a body of the largest size at 1 Mbit/s or more.
 BODY_SECONDS = 60.0
@@ -65,20 +65,6 @@ async def whole_body(
                     return b"".join(parts)
     except TimeoutError:
         raise Refused(408, f"The request's body did not come within {seconds:.0f} s.") from None
-
-
-def replayed(body: bytes, receive: Receive) -> Receive:
-    """A ``receive`` that gives ``body`` first, then what ``receive`` does."""
-    given = False
-
-    async def first_the_body() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return first_the_body
 
 
 def check_cost(body: bytes) -> None:

@@ -15,6 +15,7 @@ from sandbox.engine import (
     arguments,
     http_metrics,
     misread,
+    short_way,
     sockets,
     streaming,
     zygote,
@@ -151,6 +152,7 @@ class Engine:
                 asyncio.create_task(Pacer(self._client.output_processor, kind).run())
             )
         self.paths = frozenset(getattr(route, "path", "") for route in app.routes)
+        short_way.install(self._vllm, app, self.paths)
         self.app = streaming.install(self._vllm, app, self._flags)
 
     @property

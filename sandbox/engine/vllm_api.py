@@ -20,7 +20,11 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.openai.chat_completion.api_router import create_chat_completion
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
+from vllm.entrypoints.openai.completion.api_router import create_completion
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.completion.serving import OpenAIServingCompletion
 from vllm.envs import disable_envs_cache, enable_envs_cache
 from vllm.parser.abstract_parser import DelegatingParser
@@ -42,6 +46,8 @@ __all__ = [
     "AsyncEngineArgs",
     "AsyncLLM",
     "BaseRenderer",
+    "ChatCompletionRequest",
+    "CompletionRequest",
     "DelegatingParser",
     "EngineDeadError",
     "FlexibleArgumentParser",
@@ -52,6 +58,8 @@ __all__ = [
     "UsageContext",
     "build_app",
     "cached_tokenizer_from_config",
+    "create_chat_completion",
+    "create_completion",
     "cuda_is_initialized",
     "disable_envs_cache",
     "enable_envs_cache",
