@@ -112,7 +112,7 @@ class Both:
             name, processor = arguments[2], client.output_processor
             queue = RequestOutputCollector(RequestOutputKind.DELTA, name)
             state = processor.request_states[name] = SimpleNamespace(queue=queue)
-            processor.external_req_ids[name] = [name]
+            processor.external_req_ids[name].append(name)
 
             async def feed() -> None:
                 for result in copy.deepcopy(results or []):
@@ -133,7 +133,11 @@ class Both:
                 feeding.cancel()
                 # One that nobody iterates to its end is ended late: beside the next of this name.
                 if processor.request_states.get(name) is state:
-                    del processor.request_states[name], processor.external_req_ids[name]
+                    del processor.request_states[name]
+                    names = processor.external_req_ids[name]
+                    names.remove(name)
+                    if not names:
+                        del processor.external_req_ids[name]
 
         if results is None:
             self.recorded = []
