@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import zmq
 
 from sandbox.engine import wake_ups
+from sandbox.engine.plugin import LAUNCHER_PID
 
 with warnings.catch_warnings():
     # torch and vllm warn about themselves when they are imported.
@@ -18,6 +22,13 @@ with warnings.catch_warnings():
     from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
 _MESSAGES = 4000
+# What each process of an engine does at its start.
+_LOAD = """
+from vllm.plugins import load_general_plugins
+load_general_plugins()
+from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
+print(SpinCondition.record_read.__module__)
+"""
 
 
 class _Used(ctypes.Structure):
@@ -59,3 +70,12 @@ def test_a_busy_reader_does_not_collect_what_would_wake_it(tmp_path: Path) -> No
     # 40 bytes each, for those that came one by one.
     assert grown > 10 * _MESSAGES
     assert left < grown / 2
+
+
+def test_readers_of_our_engine_are_such() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-c", _LOAD],
+        env={**os.environ, LAUNCHER_PID: str(os.getpid())},
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert loaded.stdout.splitlines()[-1] == wake_ups.__name__
