@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections import Counter
-from functools import partial
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -126,7 +125,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             # The type of ASGI's extensions has dictionaries only.
-            extensions: dict[str, Any] = {SEND_NOW: partial(_send_now, self.flow, self.cycle)}
+            extensions: dict[str, Any] = {SEND_NOW: Parts(self.flow, self.cycle)}
             self.scope["extensions"] = extensions
 
     def on_message_complete(self) -> None:
@@ -162,13 +161,23 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
 
-def _send_now(flow: FlowControl, cycle: RequestResponseCycle, body: bytes) -> bool:
-    """Send a part of the body of a stream; False when its turn has not come, or is over."""
-    begun = cycle.response_started and not cycle.response_complete and cycle.chunked_encoding
-    if flow.write_paused or cycle.disconnected or not begun:
-        return False
-    cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-    return True
+class Parts:
+    """Sends parts of the body of a stream: a ``SendNow``."""
+
+    def __init__(self, flow: FlowControl, cycle: RequestResponseCycle) -> None:
+        self._flow = flow
+        self._cycle = cycle
+        self._write = cycle.transport.write
+
+    def ready(self) -> bool:
+        """True once the head of the answer is sent, until its end, while the client reads."""
+        cycle = self._cycle
+        begun = cycle.response_started and not cycle.response_complete and cycle.chunked_encoding
+        return bool(begun) and not (self._flow.write_paused or cycle.disconnected)
+
+    def send(self, body: bytes) -> None:
+        """Send a part; only when ``ready``."""
+        self._write(b"%x\r\n%b\r\n" % (len(body), body))
 
 
 def limited(crowd: Crowd, head_seconds: float = HEAD_SECONDS) -> type[Connection]:

@@ -18,6 +18,7 @@ from sandbox.engine import (
     short_way,
     sockets,
     streaming,
+    token_metrics,
     zygote,
 )
 from sandbox.engine.causes import not_loaded
@@ -90,6 +91,10 @@ class Engine:
                 enable_log_requests=flags.enable_log_requests,
                 aggregate_engine_logging=flags.aggregate_engine_logging,
                 disable_log_stats=flags.disable_log_stats,
+                # Any one would count where none is wanted.
+                stat_loggers=None
+                if flags.disable_log_stats
+                else [token_metrics.by_steps(vllm_api.PrometheusStatLogger)],
             )
             # reset_mm_cache waits for the image processor's warm-up, seconds for some models, and
             # would do so on the event loop.

@@ -8,7 +8,8 @@ into that form and sent by ``Deltas``, which stands between the engine and the g
 whose form is not found again word for word is never imitated.
 
 Where the server offers it (``SEND_NOW``), plain deltas are sent as the engine's output handler has
-them, and the task of the request sleeps on: waking it costs more than the rest of a delta.
+their text: vLLM makes no result of it, and the task of the request sleeps on. Both cost more than
+the rest of a delta.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -43,13 +44,23 @@ _PLAIN = {
 # Around each request: how to send past the layers between the generator and the server, none of
 # which looks at the body of an answer.
 _send: ContextVar[Send] = ContextVar("send")
-# The server's ASGI extension: a function that sends a part of a body that has begun, in one call.
-# False when that is not possible now, because the client does not read for example.
+# The server's ASGI extension, a ``SendNow``.
 SEND_NOW = "ai_sandbox.send_now"
-SendNow = Callable[[bytes], bool]
-_send_now: ContextVar[SendNow | None] = ContextVar("send_now")
 
 log = logging.getLogger(__name__)
+
+
+class SendNow(Protocol):
+    """Sends parts of a body that has begun, each in one call that does not wait."""
+
+    def ready(self) -> bool:
+        """False when nothing can be sent now, because the client does not read for example."""
+
+    def send(self, body: bytes) -> None:
+        """Send a part; only when ``ready``."""
+
+
+_send_now: ContextVar[SendNow | None] = ContextVar("send_now")
 
 
 class Direct:
@@ -68,7 +79,9 @@ def install(vllm_api: ModuleType, app: Any, flags: Any) -> ASGIApp:
     """``app``, vLLM's, with cheaper streams where nothing asks for another way."""
     rewrites_bodies = flags.middleware or os.environ.get("VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
     # Comments between chunks, when none come for a while, are written by vLLM's own loop.
-    if rewrites_bodies or flags.sse_keep_alive_interval or flags.enable_log_outputs:
+    # These are kept until the next result.
+    masks = getattr(flags, "return_sampling_mask", False)
+    if rewrites_bodies or flags.sse_keep_alive_interval or flags.enable_log_outputs or masks:
         return app  # type: ignore[no-any-return]
     # A model that embeds or classifies has neither.
     chat = getattr(app.state, "openai_serving_chat", None)
@@ -131,7 +144,7 @@ def _chat(
     if not through or not is_plain(serving, request):
         return generate(request, kept, *rest, **more)  # type: ignore[no-any-return]
     deltas = Deltas(kept, _send.get(), b'"content":', result=lambda item: item)
-    deltas.tap(_send_now.get(None), functools.partial(_queue_of, serving))
+    deltas.tap(_send_now.get(None), functools.partial(_state_of, serving))
     return deltas.watch(generate(request, deltas, *rest, **more))
 
 
@@ -150,17 +163,25 @@ def _completion(
         return generate(request, inputs, kept, *rest, **more)  # type: ignore[no-any-return]
     # Each item has the number of its prompt before the result.
     deltas = Deltas(kept, _send.get(), b'"text":', result=lambda item: item[1])
-    deltas.tap(_send_now.get(None), functools.partial(_queue_of, serving))
+    deltas.tap(_send_now.get(None), functools.partial(_state_of, serving))
     return deltas.watch(generate(request, inputs, deltas, *rest, **more))
 
 
-def _queue_of(serving: Any, name: str) -> Any:
-    """The queue from the engine's output handler to the request ``name``; None when not known."""
+def _state_of(serving: Any, result: Any, index: int) -> Any:
+    """What the engine's output handler keeps of a choice of ``result``; None when not known."""
     processor = serving.engine_client.output_processor
-    states = [processor.request_states.get(i) for i in processor.external_req_ids.get(name, ())]
-    queues = {id(state.queue): state.queue for state in states if state}
-    # Clients choose names: two requests may have the same.
-    return next(iter(queues.values())) if len(queues) == 1 else None
+    names = processor.external_req_ids.get(result.request_id, ())
+    states = [processor.request_states.get(name) for name in names]
+    # Clients choose names: two requests may have the same, and this one may have ended meanwhile.
+    # Prompts may be the same as well, but not in the same list.
+    found = [
+        state
+        for state in states
+        if state
+        and state.request_index == index
+        and state.prompt_token_ids is result.prompt_token_ids
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 class Deltas:
@@ -181,18 +202,19 @@ class Deltas:
         self._uncounted: defaultdict[int, list[int]] = defaultdict(list)
         # Texts of the plain deltas that vLLM's generator was given last, by the choice.
         self._given: dict[int, str] = {}
-        # For results that never reach the task of the request. It must be waiting for one: what it
-        # has taken before is sent first.
+        # Of a request whose deltas the engine's output handler sends. Its task must be waiting for
+        # a result meanwhile: what it has taken before is sent first.
         self._send_now: SendNow | None = None
-        self._queue_of: Callable[[str], Any] | None = None
-        self._tapped: Any = None
-        self._name = ""
+        self._state_of: Callable[[Any, int], Any] | None = None
+        self._tapped: list[Any] = []
         self._waits = False
+        # The result that vLLM's generator was given last.
+        self._last: Any = None
 
-    def tap(self, send_now: SendNow | None, queue_of: Callable[[str], Any]) -> None:
-        """Take results out of the request's queue, once the form of a delta is known."""
+    def tap(self, send_now: SendNow | None, state_of: Callable[[Any, int], Any]) -> None:
+        """Send deltas where they are made, once their form is known."""
         self._send_now = send_now
-        self._queue_of = queue_of if send_now else None
+        self._state_of = state_of if send_now else None
 
     def __aiter__(self) -> Deltas:
         return self
@@ -207,7 +229,7 @@ class Deltas:
             result = self._result(item)
             body = self._body(result.outputs)
             if body is None:
-                self._name = result.request_id
+                self._last = result
                 self._give(result.outputs)
                 return item
             self._count(result.outputs)
@@ -221,46 +243,72 @@ class Deltas:
                     self._learn(chunk.encode())
                 yield chunk
         finally:
-            self._leave_queue()
+            self._leave()
 
-    def _tap_queue(self) -> None:
-        queue = self._queue_of(self._name) if self._queue_of and not self._tapped else None
-        if queue is None:
+    def _tap(self, index: int) -> None:
+        state = self._state_of(self._last, index) if self._state_of else None
+        if state is None:
             return
-        own = queue.put
+        own = state.make_request_output
 
-        def put(item: Any) -> None:
-            # What the task has not taken yet comes before this.
-            if queue.output is not None or not self._take(item):
-                own(item)
+        # By vLLM's names: who ends a request early gives them.
+        def make_request_output(
+            new_token_ids: list[int],
+            pooling_output: Any,
+            finish_reason: Any,
+            *rest: Any,
+            **more: Any,
+        ) -> Any:
+            """What vLLM's, which is ``own``, makes of it; None is no result yet."""
+            if finish_reason is None and self._sent(state, new_token_ids):
+                return None
+            return own(new_token_ids, pooling_output, finish_reason, *rest, **more)
 
-        self._tapped = queue
-        queue.put = put
+        state.make_request_output = make_request_output
+        self._tapped.append(state)
 
-    def _leave_queue(self) -> None:
-        if self._tapped is not None:
-            vars(self._tapped).pop("put", None)
-            # No second time.
-            self._queue_of = None
+    def _leave(self) -> None:
+        for state in self._tapped:
+            vars(state).pop("make_request_output", None)
+        # No second time.
+        self._state_of = None
 
-    def _take(self, item: Any) -> bool:
-        """Send ``item`` at once; False when it is for the task of the request.
+    def _sent(self, state: Any, tokens: list[int]) -> bool:
+        """Send what is new of the text of ``state``, or keep it for more; False: make a result.
 
         It runs in the engine's output handler, which serves all requests and must go on.
         """
-        outputs = getattr(item, "outputs", None)
-        # Neither has the end of a stream outputs, nor an error.
-        if not (self._waits and outputs and self._send_now):
+        # What the task has not taken yet comes before this.
+        if not self._waits or state.queue.output is not None:
             return False
         try:
-            body = self._body(outputs)
-            if body is None or not self._send_now(body):
-                return False
-        except Exception:
+            return self._send_text(state, tokens)
+        except Exception as error:
             log.exception("A delta could not be sent at once")
-            self._leave_queue()
+            self._leave()
+            # Its text is lost, and so is the stream.
+            state.queue.put(error)
+            return True
+
+    def _send_text(self, state: Any, tokens: list[int]) -> bool:
+        detokenizer, index = state.detokenizer, state.request_index
+        count = 0
+        if state.stream_interval > 1:
+            # As vLLM counts.
+            count = detokenizer.num_output_tokens()
+            if count - state.sent_tokens_offset < state.stream_interval:
+                return True
+            tokens = detokenizer.output_token_ids[state.sent_tokens_offset :]
+        if not (self._send_now and self._send_now.ready()):
             return False
-        self._count(outputs)
+        text = detokenizer.get_next_output_text(False, True)
+        if not text:
+            return False
+        before, after = self._forms[index]
+        self._send_now.send(before + to_json(text) + after)
+        self._uncounted[index].extend(tokens)
+        if count:
+            state.sent_tokens_offset = count
         return True
 
     def _body(self, outputs: list[Any]) -> bytes | None:
@@ -292,5 +340,5 @@ class Deltas:
             if found and b'"index":%d,' % index in before and told not in after:
                 self._forms[index] = before + self._key, after
                 del self._given[index]
-                self._tap_queue()
+                self._tap(index)
                 return

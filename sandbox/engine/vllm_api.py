@@ -38,6 +38,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import OutputProcessor
+from vllm.v1.metrics.loggers import PrometheusStatLogger
 
 from sandbox.engine import zygote
 
@@ -54,6 +55,7 @@ __all__ = [
     "OpenAIServingChat",
     "OpenAIServingCompletion",
     "OutputProcessor",
+    "PrometheusStatLogger",
     "RequestOutputKind",
     "UsageContext",
     "build_app",

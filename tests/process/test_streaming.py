@@ -7,14 +7,12 @@ recognised, in ``test_plain_deltas_do_not_reach_vllm``.
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -33,6 +31,7 @@ from sandbox.models.source import LocalModel
 from sandbox.settings import Settings
 from tests.process.api_service import GUIDE, ApiService, alive
 from tests.process.processes import wait_until
+from tests.process.replay import Play, Recording, recorded, said_again
 
 # vLLM and torch warn about themselves, in this process because both ways run in it.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -45,15 +44,14 @@ PARSERS = (None, "hermes", "pythonic", "k2_horizon")
 
 @dataclass
 class Both:
-    """One engine, whose results are recorded for the one way and played back for the other."""
+    """One engine, and what it says for a request, which is answered in three ways."""
 
     runner: asyncio.Runner
     engine: Engine
-    # What the generators of vLLM and ours read: results, and an error for the end.
-    recorded: list[Any] = field(default_factory=list)
-    # How often vLLM's generators looked at an output.
+    recording: Recording = field(default_factory=Recording)
+    # How often vLLM's generators looked at an output, when we answered by the task of the request.
     looked: int = 0
-    # How many results woke the task of the request, where the rest can be sent without it.
+    # How many results woke that task, where the rest can be sent without it.
     woke: int = 0
 
     @property
@@ -64,126 +62,59 @@ class Both:
     def app(self) -> Any:
         return self.engine.app._app  # type: ignore[union-attr]
 
-    def answers(self, path: str, body: dict[str, Any], play: Play) -> tuple[bytes, set[bytes]]:
+    def answers(
+        self, path: str, body: dict[str, Any], play: Play, parser: str | None
+    ) -> tuple[bytes, set[bytes]]:
         """What vLLM answers, and what we do: by the task of the request, and past it."""
-        chat, completion = self.state.openai_serving_chat, self.state.openai_serving_completion
-        for serving in (chat, completion):
-            for name in ("chat_completion_stream_generator", "completion_stream_generator"):
-                vars(serving).pop(name, None)
-        chat.parser_cls = play.parser_class()
-        self._engine_says(None)
-        self.runner.run(call(self.app, path, body))
-        self._engine_says(play.of(self.recorded))
-        vllms = self.runner.run(call(self.app, path, body))
+        client = self.engine._client
+        self._plain()
+        self.state.openai_serving_chat.parser_cls = parser_class(parser)
+        with recorded(client) as self.recording:
+            self.runner.run(call(self.app, path, body))
+        error = import_vllm().EngineDeadError()
+        with said_again(client, self.recording, play, error):
+            vllms = self.runner.run(call(self.app, path, body))
         ours_app = streaming.install(import_vllm(), self.app, self.engine._flags)
         self.looked = 0
-        ours = self.runner.run(call(ours_app, path, body))
+        with said_again(client, self.recording, play, error):
+            ours = self.runner.run(call(ours_app, path, body))
         looked = self.looked
-        self._engine_says(play.of(self.recorded), queued=True)
-        self.woke = 0
-        past = self.runner.run(call(ours_app, path, body, at_once=True))
-        self.looked = looked
+        with said_again(client, self.recording, play, error) as played:
+            past = self.runner.run(call(ours_app, path, body, at_once=True))
+        self.looked, self.woke = looked, played.woke
         return vllms, {ours, past}
 
-    def _engine_says(self, results: list[Any] | None, *, queued: bool = False) -> None:
-        """Have the engine's client give ``results`` from now on; None: the engine's own.
+    def left(self, path: str, body: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """What EngineCore was asked, and told to end, when the client leaves in the middle."""
+        client = self.engine._client
+        self._plain()
+        with recorded(client) as recording:
+            self.runner.run(call(self.app, path, body))
+        app = streaming.install(import_vllm(), self.app, self.engine._flags)
+        error = import_vllm().EngineDeadError()
+        with said_again(client, recording, Play(), error) as played:
+            self.runner.run(call(app, path, body, at_once=True, leaves_after=20))
+        return played.begun, played.ended
 
-        ``queued``: through a queue of vLLM's, as between its output handler and a request.
-        """
-        from vllm.sampling_params import RequestOutputKind
-        from vllm.v1.engine.output_processor import RequestOutputCollector
-
-        client: Any = self.engine._client
-        vars(client).pop("generate", None)
-        own = client.generate
-
-        async def record(*arguments: Any, **more: Any) -> AsyncIterator[Any]:
-            async for result in own(*arguments, **more):
-                self.recorded.append(copy.deepcopy(result))
-                yield result
-
-        async def play(*arguments: Any, **more: Any) -> AsyncIterator[Any]:
-            for result in copy.deepcopy(results or []):
-                if isinstance(result, Exception):
-                    raise result
-                yield result
-
-        async def play_queued(*arguments: Any, **more: Any) -> AsyncIterator[Any]:
-            name, processor = arguments[2], client.output_processor
-            queue = RequestOutputCollector(RequestOutputKind.DELTA, name)
-            state = processor.request_states[name] = SimpleNamespace(queue=queue)
-            processor.external_req_ids[name].append(name)
-
-            async def feed() -> None:
-                for result in copy.deepcopy(results or []):
-                    queue.put(result)
-                    # Until the task has done with it, and some more.
-                    for _ in range(20):
-                        await asyncio.sleep(0)
-
-            feeding = asyncio.ensure_future(feed())
-            try:
-                finished = False
-                while not finished:
-                    result: Any = await queue.get()
-                    self.woke += 1
-                    finished = result.finished
-                    yield result
-            finally:
-                feeding.cancel()
-                # One that nobody iterates to its end is ended late: beside the next of this name.
-                if processor.request_states.get(name) is state:
-                    del processor.request_states[name]
-                    names = processor.external_req_ids[name]
-                    names.remove(name)
-                    if not names:
-                        del processor.external_req_ids[name]
-
-        if results is None:
-            self.recorded = []
-        plays = play_queued if queued else play
-        client.generate = record if results is None else plays
+    def _plain(self) -> None:
+        for serving in (self.state.openai_serving_chat, self.state.openai_serving_completion):
+            for name in ("chat_completion_stream_generator", "completion_stream_generator"):
+                vars(serving).pop(name, None)
 
 
-@dataclass(frozen=True)
-class Play:
-    """What becomes of the engine's results on their way."""
+def parser_class(name: str | None) -> Any:
+    from vllm.parser.parser_manager import ParserManager
 
-    # How many come at once, as when the reader is late.
-    together: int = 1
-    # After so many an error comes; None: never.
-    fails_after: int | None = None
-    # The engine's own word that something went wrong, in place of an exception.
-    says_error: bool = False
-    parser: str | None = None
-
-    def parser_class(self) -> Any:
-        from vllm.parser.parser_manager import ParserManager
-
-        return ParserManager.get_parser(
-            tool_parser_name=self.parser, enable_auto_tools=bool(self.parser)
-        )
-
-    def of(self, recorded: list[Any]) -> list[Any]:
-        found: list[Any] = []
-        for number, result in enumerate(copy.deepcopy(recorded)):
-            if number % self.together and not found[-1].finished:
-                found[-1].add(result, aggregate=True)
-            else:
-                found.append(result)
-        if self.fails_after is not None and self.fails_after < len(found):
-            if self.says_error:
-                found[self.fails_after].outputs[0].finish_reason = "error"
-            else:
-                error = import_vllm().EngineDeadError()
-                found = [*found[: self.fails_after], error]
-        return found
+    return ParserManager.get_parser(tool_parser_name=name, enable_auto_tools=bool(name))
 
 
-async def call(app: Any, path: str, body: dict[str, Any], *, at_once: bool = False) -> bytes:
+async def call(
+    app: Any, path: str, body: dict[str, Any], *, at_once: bool = False, leaves_after: int = 10**9
+) -> bytes:
     """The answer of an ASGI app: its status, headers and body, without the time.
 
-    ``at_once``: parts can be sent past the task of the request, but for every fifth.
+    ``at_once``: parts can be sent past the task of the request, but for every fifth. The client
+    goes away after ``leaves_after`` parts.
     """
     scope = {
         "type": "http",
@@ -211,15 +142,20 @@ async def call(app: Any, path: str, body: dict[str, Any], *, at_once: bool = Fal
 
     async def send(message: Any) -> None:
         sent.append(message)
+        if len(sent) >= leaves_after:
+            ended.set()
 
-    def send_now(part: bytes) -> bool:
-        if len(sent) % 5 == 0:
-            return False
-        sent.append({"type": "http.response.body", "body": part})
-        return True
+    class AtOnce:
+        def ready(self) -> bool:
+            return len(sent) % 5 != 0
+
+        def send(self, part: bytes) -> None:
+            sent.append({"type": "http.response.body", "body": part})
+            if len(sent) >= leaves_after:
+                ended.set()
 
     if at_once:
-        scope["extensions"] = {streaming.SEND_NOW: send_now}
+        scope["extensions"] = {streaming.SEND_NOW: AtOnce()}
     await app(scope, receive, send)
     ended.set()
     assert [m["type"] for m in sent] == ["http.response.start"] + ["http.response.body"] * (
@@ -252,7 +188,6 @@ def both() -> Iterator[Both]:
 
             serving._raise_if_error = count
         yield both
-        both._engine_says([])
         runner.run(engine.close(CLOSE_SECONDS))
 
 
@@ -317,7 +252,6 @@ PLAYS = st.builds(
     together=st.integers(1, 4),
     fails_after=st.none() | st.integers(0, 6),
     says_error=st.booleans(),
-    parser=st.sampled_from(PARSERS),
 )
 
 
@@ -331,12 +265,12 @@ def user(text: str) -> dict[str, str]:
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(options=OPTIONS, chat=CHAT_OPTIONS, play=PLAYS)
+@given(options=OPTIONS, chat=CHAT_OPTIONS, play=PLAYS, parser=st.sampled_from(PARSERS))
 def test_a_chat_is_vllms_to_the_byte(
-    both: Both, options: dict[str, Any], chat: dict[str, Any], play: Play
+    both: Both, options: dict[str, Any], chat: dict[str, Any], play: Play, parser: str | None
 ) -> None:
     body = {"model": GUIDE, "stream": True, **options, **chat}
-    vllms, ours = both.answers(CHAT, body, play)
+    vllms, ours = both.answers(CHAT, body, play, parser)
     assert ours == {vllms}
 
 
@@ -351,27 +285,40 @@ def test_a_completion_is_vllms_to_the_byte(
     both: Both, options: dict[str, Any], completion: dict[str, Any], play: Play
 ) -> None:
     body = {"model": GUIDE, "stream": True, **options, **completion}
-    vllms, ours = both.answers(COMPLETIONS, body, play)
+    vllms, ours = both.answers(COMPLETIONS, body, play, None)
     assert ours == {vllms}
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(("n", "interval"), [(1, 1), (2, 1), (1, 3), (2, 3)])
 @pytest.mark.parametrize("parser", PARSERS[:3])
-def test_plain_deltas_do_not_reach_vllm(both: Both, path: str, n: int, parser: str | None) -> None:
+def test_plain_deltas_do_not_reach_vllm(
+    both: Both, path: str, n: int, interval: int, parser: str | None
+) -> None:
     asked = {"messages": [user(QUESTION)]} if path == CHAT else {"prompt": QUESTION}
     options = {"max_tokens": 40, "ignore_eos": True, "temperature": 1, "seed": 1, "n": n}
+    options["stream_interval"] = interval
     usage = {"stream_options": {"include_usage": True}}
     body = {"model": GUIDE, "stream": True, **options, **usage, **asked}
-    vllms, ours = both.answers(path, body, Play(parser=parser))
+    vllms, ours = both.answers(path, body, Play(), parser)
     assert ours == {vllms}
     assert b'"completion_tokens":%d' % (40 * n) in vllms
-    outputs = [output for result in both.recorded for output in result.outputs]
+    empty = len(re.findall(rb'"(?:content|text)":""', vllms))
     # Seen are the first of each choice, and the last with all that came with it.
-    assert len(outputs) > 10
-    assert both.looked <= 2 * n * n + [output.text for output in outputs].count("") * n
+    assert both.looked <= 2 * n * n + empty * n
     # Besides those every fifth.
-    assert both.woke <= both.looked + 2 + len(both.recorded) / 4
+    assert both.woke <= both.looked + 2 + len(both.recording.steps) * n / 4
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
+def test_the_engine_hears_of_a_client_that_leaves_a_stream(both: Both, path: str, n: int) -> None:
+    asked = {"messages": [user(QUESTION)]} if path == CHAT else {"prompt": QUESTION}
+    options = {"max_tokens": 60, "ignore_eos": True, "temperature": 1, "seed": 1, "n": n}
+    begun, ended = both.left(path, {"model": GUIDE, "stream": True, **options, **asked})
+    assert len(begun) == n
+    assert sorted(ended) == sorted(begun)
+    assert set(begun).isdisjoint(both.engine._client.output_processor.request_states)
 
 
 def test_a_client_that_goes_away_ends_its_request(api: ApiService) -> None:

@@ -34,15 +34,16 @@ async def stream(scope: Scope, send: Send) -> None:
     """Parts that are sent at once, until the client would have to read; their number is last."""
     extensions: dict[str, Any] = scope["extensions"] or {}
     send_now = extensions[SEND_NOW]
-    assert not send_now(b"before the head")
+    assert not send_now.ready()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"first,", "more_body": True})
     parts = 0
-    while parts < 10_000 and send_now(b"x" * 10_000):
+    while parts < 10_000 and send_now.ready():
+        send_now.send(b"x" * 10_000)
         parts += 1
     await send({"type": "http.response.body", "body": b",%d" % parts, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
-    assert not send_now(b"after the end")
+    assert not send_now.ready()
 
 
 @contextlib.asynccontextmanager

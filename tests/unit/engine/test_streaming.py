@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,83 +88,171 @@ class Queue:
             await self._ready.wait()
             self._ready.clear()
             output, self.output = self.output, None
+            if isinstance(output, Exception):
+                raise output
             if output is None:
                 return
             yield output
 
 
+class State:
+    """What vLLM's output handler keeps of a request; its own detokenizer as well."""
+
+    request_index = 0
+    sent_tokens_offset = 0
+
+    def __init__(self, queue: Queue, stream_interval: int) -> None:
+        self.queue = queue
+        self.stream_interval = stream_interval
+        self.detokenizer = self
+        self.output_token_ids: list[int] = []
+        self._text = ""
+
+    def num_output_tokens(self) -> int:
+        return len(self.output_token_ids)
+
+    def get_next_output_text(self, finished: bool, delta: bool) -> str:
+        text, self._text = self._text, ""
+        return text
+
+    def make_request_output(
+        self,
+        new_token_ids: list[int],
+        pooling_output: None,
+        finish_reason: str | None,
+        stop_reason: None,
+    ) -> Any:
+        tokens = new_token_ids
+        if self.stream_interval > 1:
+            held = self.num_output_tokens() - self.sent_tokens_offset
+            if not finish_reason and self.sent_tokens_offset and held < self.stream_interval:
+                return None
+            tokens = self.output_token_ids[self.sent_tokens_offset :]
+            self.sent_tokens_offset = self.num_output_tokens()
+        made = result(self.get_next_output_text(False, True), 0, finish_reason)
+        made.outputs[0].token_ids = tokens
+        return made
+
+    def ends(self) -> None:
+        """As when a client has gone."""
+        made = self.make_request_output(
+            new_token_ids=[], pooling_output=None, finish_reason="abort", stop_reason=None
+        )
+        self.queue.put(made)
+
+    def says(self, text: str, finish: str | None = None) -> None:
+        """A token from EngineCore, as the output handler treats it; none for "!", which ends."""
+        if text == "!":
+            self.ends()
+            return
+        self._text += text
+        self.output_token_ids.append(len(self.output_token_ids))
+        made = self.make_request_output(self.output_token_ids[-1:], None, finish, None)
+        if made is not None:
+            self.queue.put(made)
+
+
+class AtOnce:
+    """A server that sends parts, or cannot, or fails."""
+
+    def __init__(self, sent: list[str], ready: bool = True, broken: bool = False) -> None:
+        self._sent = sent
+        self._ready = ready
+        self._broken = broken
+
+    def ready(self) -> bool:
+        return self._ready
+
+    def send(self, body: bytes) -> None:
+        if self._broken:
+            raise RuntimeError("no such connection")
+        self._sent.append(body.decode())
+
+
 def tapped(
-    results: list[Any], send_now: Callable[[list[str], bytes], bool]
-) -> tuple[list[str], int, Queue]:
-    """What a client gets of ``results``, how many woke the task, and their queue."""
+    texts: str, *, interval: int = 1, **server: bool
+) -> tuple[list[str], list[list[int]], State]:
+    """What a client gets of ``texts``, the tokens of what woke the task, and what was kept of it.
+
+    The last text comes with the reason of its end.
+    """
     sent: list[str] = []
-    woke = 0
+    woke: list[list[int]] = []
 
     async def send(message: Any) -> None:
         sent.append(message["body"].decode())
 
     async def generator(items: AsyncIterator[Any]) -> AsyncIterator[str]:
-        async for item in items:
-            for output in item.outputs:
-                yield f'{{"model":"m","index":{output.index},"content":"{output.text}"}}\n'
+        try:
+            async for item in items:
+                for output in item.outputs:
+                    woke.append(output.token_ids)
+                    yield f'{{"model":"m","index":{output.index},"content":"{output.text}"}}\n'
+        except RuntimeError:
+            yield "error"
 
-    async def counted(queue: Queue) -> AsyncIterator[Any]:
-        nonlocal woke
-        async for item in queue.results():
-            woke += 1
-            yield item
-
-    async def answer() -> Queue:
+    async def answer() -> State:
         queue = Queue()
-        deltas = Deltas(Kept(counted(queue), send), send, b'"content":', result=lambda item: item)
-        deltas.tap(lambda body: send_now(sent, body), {"r": queue}.get)
+        state = State(queue, interval)
+        results = Kept(queue.results(), send)
+        deltas = Deltas(results, send, b'"content":', result=lambda item: item)
+        deltas.tap(AtOnce(sent, **server), lambda result, index: state)
 
         async def read() -> None:
             async for chunk in deltas.watch(generator(deltas)):
                 sent.append(chunk)
 
         reading = asyncio.ensure_future(read())
-        for item in [*results, None]:
-            queue.put(item)
+        for number, text in enumerate(texts, 1):
+            if reading.done():
+                break
+            state.says(text, "stop" if number == len(texts) else None)
             for _ in range(5):
                 await asyncio.sleep(0)
+        if not reading.done():
+            queue.put(None)
         await reading
-        return queue
+        return state
 
-    queue = asyncio.run(answer())
-    return sent, woke, queue
-
-
-def at_once(sent: list[str], body: bytes) -> bool:
-    sent.append(body.decode())
-    return True
+    state = asyncio.run(answer())
+    return sent, woke, state
 
 
-LETTERS = [f'{{"model":"m","index":0,"content":"{text}"}}\n' for text in "abcd"]
+def deltas(*texts: str) -> list[str]:
+    return [f'{{"model":"m","index":0,"content":"{text}"}}\n' for text in texts]
 
 
 def test_plain_deltas_are_sent_past_the_task_of_the_request() -> None:
-    results = [*(result(text, 1) for text in "abc"), result("d", 1, "stop")]
-    sent, woke, queue = tapped(results, at_once)
-    assert sent == LETTERS
-    assert woke == 2
-    assert "put" not in vars(queue)
+    sent, woke, state = tapped("abcd")
+    assert sent == deltas(*"abcd")
+    # The end counts those that were sent.
+    assert woke == [[0], [1, 2, 3]]
+    assert "make_request_output" not in vars(state)
+
+
+def test_deltas_past_the_task_come_as_many_at_a_time_as_vllm_would_send() -> None:
+    sent, woke, _ = tapped("abcdef", interval=2)
+    assert sent == deltas("a", "bc", "de", "f")
+    assert woke == [[0], [1, 2, 3, 4, 5]]
 
 
 def test_what_cannot_be_sent_at_once_is_sent_by_the_task() -> None:
-    sent, woke, _ = tapped([result(text, 1) for text in "abcd"], lambda sent, body: False)
-    assert sent == LETTERS
-    assert woke == 4
+    sent, woke, _ = tapped("abcd", ready=False)
+    assert sent == deltas(*"abcd")
+    assert woke == [[0], [1, 2, 3]]
 
 
-def test_a_server_that_fails_does_not_fail_the_engine() -> None:
-    def broken(sent: list[str], body: bytes) -> bool:
-        raise RuntimeError("no such connection")
+def test_a_request_that_is_ended_early_counts_what_was_sent() -> None:
+    sent, woke, _ = tapped("abc!")
+    assert sent == deltas(*"abc", "")
+    assert woke == [[0], [1, 2]]
 
-    sent, woke, queue = tapped([result(text, 1) for text in "abcd"], broken)
-    assert sent == LETTERS
-    assert woke == 4
-    assert "put" not in vars(queue)
+
+def test_a_server_that_fails_ends_the_stream_and_not_the_engine() -> None:
+    sent, woke, state = tapped("abcd", broken=True)
+    assert sent == [*deltas("a"), "error"]
+    assert woke == [[0]]
+    assert "make_request_output" not in vars(state)
 
 
 def test_a_client_hears_of_a_long_prefill_and_of_nothing_after_it(

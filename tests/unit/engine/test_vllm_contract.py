@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     from vllm.transformers_utils import processor as processors
     from vllm.v1.engine.core_client import AsyncMPClient
     from vllm.v1.engine.output_processor import RequestState
+    from vllm.v1.metrics.loggers import AggregateStatLoggerBase, StatLoggerManager
     from vllm.v1.worker.worker_base import WorkerBase
 
     from sandbox.engine import vllm_api
@@ -55,6 +56,7 @@ def test_an_engine_is_built_from_a_configuration() -> None:
         enable_log_requests=False,
         aggregate_engine_logging=False,
         disable_log_stats=False,
+        stat_loggers=None,
     )
 
 
@@ -108,6 +110,30 @@ def test_the_interval_of_a_stream_is_looked_at_for_every_token() -> None:
     names = {"stream_interval", "sent_tokens_offset", "output_kind", "detokenizer", "request_id"}
     assert names <= set(re.findall(r"self\.(\w+) = ", inspect.getsource(RequestState.__init__)))
     assert "self.request_states: " in inspect.getsource(vllm_api.OutputProcessor.__init__)
+
+
+def test_a_result_of_a_stream_is_made_by_its_state_from_what_we_look_at() -> None:
+    first = [*inspect.signature(RequestState.make_request_output).parameters][:4]
+    assert first == ["self", "new_token_ids", "pooling_output", "finish_reason"]
+    made = inspect.getsource(vllm_api.OutputProcessor.process_outputs)
+    assert "if request_output := req_state.make_request_output(" in made
+    names = {"request_index", "queue", "prompt_token_ids"}
+    assert names <= set(re.findall(r"self\.(\w+) = ", inspect.getsource(RequestState.__init__)))
+    # By that list a state is recognized.
+    made = inspect.getsource(RequestState._new_request_output)
+    assert "prompt_token_ids = self.prompt_token_ids\n" in made
+
+
+def test_tokens_are_counted_by_a_logger_of_ours() -> None:
+    logger = vllm_api.PrometheusStatLogger
+    accepts(logger.record, None, None, None, mm_cache_stats=None, engine_idx=0)
+    source = inspect.getsource(logger.record)
+    # For each token this, and nothing else.
+    assert source.count("inter_token_latencies_iter") == 1
+    assert "self.histogram_inter_token_latency[engine_idx].observe(itl)" in source
+    passed = inspect.getsource(StatLoggerManager.record)
+    assert "engine_idx=engine_idx" in passed
+    assert issubclass(logger, AggregateStatLoggerBase)
 
 
 def test_the_class_of_a_model_is_looked_at_in_another_process() -> None:
