@@ -79,6 +79,7 @@ def answering(folder: Path, extent: Extent, begun: float) -> tuple[rows.Costs, s
         crowds = {str(n): streaming.streams(n) for n in (64, 256, 512)}
         crowds["steady"] = streaming.steady(capacity)
         crowds["short"] = streaming.short_chats()
+        crowds["whole"] = streaming.whole()
         times = dict.fromkeys(crowds, extent.times)
         for number in extent.sweep:
             crowds[str(number)] = streaming.streams(number)

@@ -27,7 +27,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         stock = f"{_short(row.stock)} {row.unit}" if row.stock is not None else ""
         ratio = f"{row.ratio:.2f}" if row.ratio is not None else ""
-        verdict = "holds" if row.holds else "**missed**"
+        verdict = ("holds" if row.holds else "**missed**") if row.target else ""
         ours = f"{_short(row.ours)} {row.unit}"
         lines.append(f"| {row.name} | {ours} | {stock} | {ratio} | {row.target} | {verdict} |")
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandbox.bench.figures import Figures
@@ -57,6 +57,14 @@ class Cost:
 def streams(count: int, tokens: int = 128) -> Crowd:
     """So many streams that begin together."""
     return Crowd(count, count, tokens)
+
+
+def whole() -> Crowd:
+    """The answers of 64 streams in one piece: a server has next to nothing to do for a token.
+
+    So fast is the engine, and no server in front of it can be faster.
+    """
+    return replace(streams(64), stream=False)
 
 
 def short_chats() -> Crowd:
