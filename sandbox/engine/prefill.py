@@ -23,6 +23,8 @@ class Kept:
     def __init__(self, results: AsyncIterator[Any], send: Send) -> None:
         self._results = results
         self._send = send
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: set[asyncio.Task[None]] = set()
         self.next: Callable[[], Awaitable[Any]] = self._first
 
     def __aiter__(self) -> Kept:
@@ -32,24 +34,25 @@ class Kept:
         return await self.next()
 
     async def _first(self) -> Any:
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-        sending: set[asyncio.Task[None]] = set()
-
-        def remind() -> None:
-            nonlocal timer
-            message = {"type": "http.response.body", "body": COMMENT, "more_body": True}
-            task = loop.create_task(_quietly(self._send(message)))
-            sending.add(task)
-            task.add_done_callback(sending.discard)
-            timer = loop.call_later(KEEP_ALIVE_SECONDS, remind)
-
-        timer = loop.call_later(KEEP_ALIVE_SECONDS, remind)
+        self._remind_later()
         self.next = self._results.__anext__
         try:
             return await self._results.__anext__()
         finally:
-            timer.cancel()
+            if self._timer:
+                self._timer.cancel()
+                self._timer = None
+
+    def _remind_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(KEEP_ALIVE_SECONDS, self._remind)
+
+    def _remind(self) -> None:
+        message = {"type": "http.response.body", "body": COMMENT, "more_body": True}
+        task = asyncio.get_running_loop().create_task(_quietly(self._send(message)))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+        self._remind_later()
 
 
 async def _quietly(sent: Awaitable[None]) -> None:
