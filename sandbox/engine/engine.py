@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sandbox.engine import (
     arguments,
     http_metrics,
+    memory,
     misread,
     short_way,
     sockets,
@@ -146,9 +147,11 @@ class Engine:
             ) from error
         # The environment is asked for every token otherwise. EngineCore does the same.
         self._vllm.enable_envs_cache()
+        memory.forget_imports()
         # These two are done by the lifespan of vLLM's app, which does not run inside ours.
         gc.collect()
         gc.freeze()
+        memory.give_back()
         if not self._flags.disable_log_stats:
             self._tasks.append(asyncio.create_task(self._log_stats()))
         if self._flags.stream_interval == 1:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from sandbox.engine.memory import forget_imports
+
 # Hundreds of megabytes to map and relocate; the import system would hold the interpreter's lock
 # for all of it (measured: 0.2 to 0.6 s for libtorch_cpu.so on two busy cores).
 _LARGE_LIBRARIES = ("libtorch_cpu.so", "libtorch_cuda.so")
@@ -56,6 +58,7 @@ def keeping_imports() -> Iterator[None]:
     try:
         yield
     finally:
+        forget_imports()
         # Nor do later collections walk it: half a second each, and in a fork copies of its memory.
         gc.freeze()
         gc.set_threshold(*thresholds)

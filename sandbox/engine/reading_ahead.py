@@ -7,11 +7,14 @@ it asks a cache first, which is what is filled here. The first app imports a hun
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from argparse import Namespace
 from types import ModuleType
 from typing import Any
+
+from sandbox.engine.memory import forget_imports
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,9 @@ class ReadingAhead:
                 self._vllm.resolve_chat_template(tokenizer, None, None, model_config=self._config)
             # Of no use but for what it imports: which tasks there are is the engine's to say.
             self._vllm.build_app(self._flags, ("generate",), self._config)
+            # That app, and what its imports leave behind: memory that the next one can have.
+            gc.collect()
+            forget_imports()
         except Exception:
             log.debug("Reading ahead failed", exc_info=True)
         finally:
