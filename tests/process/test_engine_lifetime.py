@@ -68,6 +68,20 @@ def test_a_killed_zygote_is_replaced(lasting: ApiService) -> None:
     assert not [pid for pid in [*before, zygote] if alive(pid)]
 
 
+def test_requests_to_the_next_engine_are_counted(lasting: ApiService) -> None:
+    service = lasting
+    restarts = service.status()["restarts"]
+    os.kill(service.engine_pids()[0], signal.SIGKILL)
+    wait_until(lambda: service.status()["restarts"] == restarts + 1, 60, service.tell)
+    service.wait_for("ready")
+    assert service.ask(TOPIC.question).status_code == 200
+    counts = httpx.get(f"{service.url}/metrics").text
+    # That one and no other: the app of each engine counts anew.
+    assert 'http_requests_total{handler="/v1/chat/completions",method="POST",status="2xx"} 1.0' in (
+        counts
+    )
+
+
 def test_a_killed_launcher_leaves_no_spawned_process(tmp_path: Path) -> None:
     with serving(tmp_path, VLLM_WORKER_MULTIPROC_METHOD="spawn") as service:
         assert service.wait_for("ready")["state"] == "ready", service.tell()
