@@ -79,9 +79,10 @@ def install(vllm_api: ModuleType, app: Any, flags: Any) -> ASGIApp:
     """``app``, vLLM's, with cheaper streams where nothing asks for another way."""
     rewrites_bodies = flags.middleware or os.environ.get("VLLM_DEBUG_LOG_API_SERVER_RESPONSE")
     # Comments between chunks, when none come for a while, are written by vLLM's own loop.
-    # These are kept until the next result.
-    masks = getattr(flags, "return_sampling_mask", False)
-    if rewrites_bodies or flags.sse_keep_alive_interval or flags.enable_log_outputs or masks:
+    by_vllm = flags.sse_keep_alive_interval or flags.enable_log_outputs
+    # What only a result takes away would pile up for as long as none is made.
+    piles_up = flags.return_sampling_mask
+    if rewrites_bodies or by_vllm or piles_up:
         return app  # type: ignore[no-any-return]
     # A model that embeds or classifies has neither.
     chat = getattr(app.state, "openai_serving_chat", None)
