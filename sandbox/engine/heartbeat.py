@@ -3,10 +3,11 @@
 A process that is stopped, deadlocked or waits for a GPU that hangs is no dead one: vLLM goes on
 calling it healthy. So the launcher asks a question every few seconds. It takes the way of a
 request (EngineCore's input thread, its loop between two steps, each worker, and back) and makes no
-tokens: it works for every kind of model, counts in no metric, costs microseconds, and waits for
-one step when the engine is saturated, not for its queue. That is why it is asked under load too,
-in place of counting tokens: no token comes out of a long prefill either, and tokens still come out
-of an engine that takes no new request.
+tokens: it works for every kind of model, counts in no metric, and waits for one step when the
+engine is saturated, not for its queue. That is why it is asked under load too, in place of counting
+tokens: no token comes out of a long prefill either, and tokens still come out of an engine that
+takes no new request. A worker that it wakes looks for more for a moment before it sleeps again
+(``wake_ups``), which is what it costs an idle engine.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def load() -> None:
     # Not by vllm_api, which imports much that a spawned process does not need.
     from vllm.distributed.device_communicators.shm_broadcast import SpinCondition
 
-    wake_ups.forget_while_busy(SpinCondition)
+    wake_ups.install(SpinCondition)
 
 
 def end_with_launcher(launcher: int) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from sandbox.engine.heartbeat import QUESTION_SECONDS
+from sandbox.host.processes import processor_seconds
 from sandbox.models.guide.topics import read_topics
 from tests.process.api_service import ApiService, alive, serving
 from tests.process.processes import wait_until
@@ -45,6 +47,14 @@ def test_a_stuck_engine_without_requests_is_replaced(service: ApiService) -> Non
     stopped = service.engine_pids()[0]
     os.kill(stopped, signal.SIGSTOP)
     assert_noticed_and_replaced(service, stopped)
+
+
+def test_an_idle_engine_computes_next_to_nothing(service: ApiService) -> None:
+    before = processor_seconds(service.engine_pids())
+    # Two questions of the heartbeat, each of which would have a worker of vLLM look for more for
+    # a second.
+    time.sleep(2 * QUESTION_SECONDS + 1)
+    assert processor_seconds(service.engine_pids()) - before < 1
 
 
 def stop_during_a_stream(service: ApiService, pid: int) -> Stream:

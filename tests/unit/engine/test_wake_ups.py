@@ -1,4 +1,4 @@
-"""What libzmq keeps for a reader of vLLM's messages that is never idle is forgotten meanwhile."""
+"""Readers of vLLM's messages sleep soon, and forget what would have woken them while they work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -50,7 +51,7 @@ def test_a_busy_reader_does_not_collect_what_would_wake_it(tmp_path: Path) -> No
     class Condition(SpinCondition):
         """vLLM's, for this test alone."""
 
-    wake_ups.forget_while_busy(Condition)
+    wake_ups.install(Condition)
     address = f"ipc://{tmp_path}/wake-ups"
     with zmq.Context() as context:
         reader: Any = Condition(True, context, address)
@@ -70,6 +71,28 @@ def test_a_busy_reader_does_not_collect_what_would_wake_it(tmp_path: Path) -> No
     # 40 bytes each, for those that came one by one.
     assert grown > 10 * _MESSAGES
     assert left < grown / 2
+
+
+def test_a_reader_sleeps_soon_after_a_message_and_is_woken_by_the_next(tmp_path: Path) -> None:
+    class Condition(SpinCondition):
+        """vLLM's, for this test alone."""
+
+    wake_ups.install(Condition)
+    with zmq.Context() as context:
+        reader: Any = Condition(True, context, f"ipc://{tmp_path}/wake-ups")
+        writer: Any = Condition(False, context, f"ipc://{tmp_path}/wake-ups")
+        reader.record_read()
+        time.sleep(2 * wake_ups.AWAKE_SECONDS)
+        began = time.thread_time(), time.monotonic()
+        reader.wait(timeout_ms=200)
+        computed, passed = time.thread_time() - began[0], time.monotonic() - began[1]
+        threading.Timer(0.1, writer.notify).start()
+        reader.wait(timeout_ms=60_000)
+        woken = time.monotonic() - began[1]
+        context.destroy(linger=0)
+    assert passed >= 0.19
+    assert computed < 0.1
+    assert woken < 50
 
 
 def test_readers_of_our_engine_are_such() -> None:
