@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import linecache
 import sys
+from typing import Any
 
 _libc = ctypes.CDLL(None)
 
@@ -18,6 +19,11 @@ def forget_imports() -> None:
             linecache.cache.pop(name, None)
     # The names of all files in all folders that were looked into.
     sys.path_importer_cache.clear()
+    # What Transformers found in its folders to find its classes by.
+    transformers: Any = sys.modules.get("transformers.utils.import_utils")
+    if transformers:
+        transformers.define_import_structure.cache_clear()
+        transformers.create_import_structure_from_path.cache_clear()
 
 
 def give_back() -> None:

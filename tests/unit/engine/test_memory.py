@@ -37,5 +37,20 @@ def test_modules_are_found_afterwards(tmp_path: Path, monkeypatch: pytest.Monkey
     importlib.import_module("forgotten_second")
 
 
+def test_what_transformers_found_in_its_folders_is_found_again() -> None:
+    from transformers import models
+    from transformers.utils import import_utils
+
+    folder = str(Path(models.__path__[0], "llama", "__init__.py"))
+    structure = import_utils.define_import_structure(folder)
+    memory.forget_imports()
+    for function in (
+        import_utils.define_import_structure,
+        import_utils.create_import_structure_from_path,
+    ):
+        assert not function.cache_info().currsize
+    assert import_utils.define_import_structure(folder) == structure
+
+
 def test_memory_can_be_given_back_at_any_time() -> None:
     memory.give_back()
