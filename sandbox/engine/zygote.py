@@ -29,6 +29,7 @@ PRELOAD = "sandbox.engine.zygote_preload"
 # Exit status of a zygote that cannot be forked from on this machine: another would be the same.
 GIVEN_UP = 77
 _ABORT_SECONDS = 2.0
+_SAFE_PATH = "PYTHONSAFEPATH"
 # One that hangs in a driver is not waited for longer.
 _GONE_SECONDS = 3.0
 
@@ -80,7 +81,16 @@ def start() -> None:
     Call from the main thread only: the zygote dies with the thread that started it.
     """
     multiprocessing.set_forkserver_preload([PRELOAD])
-    forkserver.ForkServer.ensure_running(_server)
+    # Started as ``python -c``, it would look for modules in the current directory first, whatever
+    # that is. What it forks gets the environment of who asks.
+    given = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        forkserver.ForkServer.ensure_running(_server)
+    finally:
+        del os.environ[_SAFE_PATH]
+        if given is not None:
+            os.environ[_SAFE_PATH] = given
     _server.ensure_running = _start_nothing
 
 

@@ -32,12 +32,24 @@ if __name__ == "__main__":
 """
 
 
-def test_a_question_is_answered_by_a_fork_that_has_vllm_already(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
+def run(folder: Path, where: Path) -> subprocess.CompletedProcess[str]:
+    program = folder / "program.py"
     program.write_text(PROGRAM)
-    done = subprocess.run(
-        [str(COMMAND.parent / "python"), str(program)], capture_output=True, text=True, timeout=300
-    )
+    command = [str(COMMAND.parent / "python"), str(program)]
+    return subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300)
+
+
+def test_the_current_directory_is_no_place_for_modules(tmp_path: Path) -> None:
+    where = tmp_path / "where"
+    where.mkdir()
+    for name in ("sandbox", "torch", "multiprocessing"):
+        (where / f"{name}.py").write_text("raise SystemExit('of the current directory')")
+    done = run(tmp_path, where)
+    assert "answer (True, 42)" in done.stdout, done.stderr
+
+
+def test_a_question_is_answered_by_a_fork_that_has_vllm_already(tmp_path: Path) -> None:
+    done = run(tmp_path, tmp_path)
     lines = [line for line in done.stdout.splitlines() if line.startswith(("answer", "error"))]
     assert lines == [
         "answer (True, 42)",
