@@ -133,7 +133,7 @@ def _care(service: Service, env: Mapping[str, str]) -> int | None:
     return None
 
 
-def _stop(services: Sequence[Service], asked_again: threading.Event) -> None:
+def _stop(services: Sequence[Service], asked_again: _Asked) -> None:
     """SIGINT to all, then SIGKILL to what is left of their sessions; a second Ctrl-C hurries."""
     processes = [s.process for s in services if s.process]
     for process in processes:
@@ -148,10 +148,33 @@ def _stop(services: Sequence[Service], asked_again: threading.Event) -> None:
         process.wait()
 
 
+class _Asked:
+    """Whether a signal asked to stop.
+
+    Not a ``threading.Event``: its lock is taken in the handler, and a second signal that comes
+    meanwhile would wait for it in the same thread, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def set(self) -> None:
+        self._asked = True
+
+    def clear(self) -> None:
+        self._asked = False
+
+    def wait(self, seconds: float) -> bool:
+        """True when it was asked before the wait or during it."""
+        if not self._asked:
+            time.sleep(seconds)
+        return self._asked
+
+
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that the signals to stop set, in place of what they did before."""
-    asked = threading.Event()
+def _stop_signals() -> Iterator[_Asked]:
+    """What the signals to stop set, in place of what they did before."""
+    asked = _Asked()
     before = {number: signal.signal(number, lambda *_: asked.set()) for number in STOP_SIGNALS}
     try:
         yield asked

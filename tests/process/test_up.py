@@ -45,6 +45,18 @@ def test_a_signal_ends_all_with_exit_code_0(tmp_path: Path, number: signal.Signa
         assert it.living() == []
 
 
+def test_signals_that_come_together_end_all(tmp_path: Path) -> None:
+    with supervising(tmp_path, f"api={STUBBORN}") as it:
+        it.wait_for("api  | up")
+        for _ in range(2000):
+            # As from a terminal, make and whoever started it, at the same time.
+            it.process.send_signal(signal.SIGINT)
+            it.process.send_signal(signal.SIGTERM)
+            it.process.send_signal(signal.SIGHUP)
+        assert it.process.wait(20) == 0
+        assert it.living() == []
+
+
 def test_what_does_not_obey_is_killed(tmp_path: Path) -> None:
     with supervising(tmp_path, f"api={STUBBORN}") as it:
         it.wait_for("api  | up")
